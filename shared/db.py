@@ -1,0 +1,62 @@
+"""The way to PostgreSQL: engine, the Session dependency, and the driver underneath for set-based statements.
+
+Whoever opens a transaction commits it (architecture.md, rule 2): a request's session is committed by the dependency
+before the response leaves (scope "function"), a worker's and a stream's by `session_scope`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, cast
+
+import asyncpg
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+
+def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """`url` is any PostgreSQL address; the driver is always asyncpg. Times are read and written as UTC instants."""
+    scheme, _, rest = url.partition("://")
+    if not scheme.startswith(("postgresql", "postgres")) or not rest:
+        raise ValueError("DATABASE_URL must be a postgresql:// address")
+    return create_async_engine(
+        f"postgresql+asyncpg://{rest}",
+        pool_size=pool_size,
+        max_overflow=10,
+        pool_pre_ping=True,
+        connect_args={"server_settings": {"timezone": "UTC", "application_name": "chiso"}, "timeout": 10},
+    )
+
+
+@asynccontextmanager
+async def session_scope(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """One unit of work in one transaction: committed at the end, rolled back by an exception."""
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+async def _session(request: Request) -> AsyncIterator[AsyncSession]:
+    engine: AsyncEngine = request.app.state.engine
+    async with session_scope(engine) as session:
+        yield session
+
+
+Session = Annotated[AsyncSession, Depends(_session, scope="function")]
+"""A request's transaction. Scope "function": it commits before the response is sent, so that nobody ever holds a
+success for a row that then failed to commit."""
+
+
+async def driver(session: AsyncSession) -> asyncpg.Connection:
+    """The asyncpg connection under a session, inside its transaction: for statements that take whole columns as
+    arrays, which the ORM's layers would only slow down."""
+    connection = await session.connection()
+    raw = await connection.get_raw_connection()
+    # SQLAlchemy opens its transaction at the first statement it runs itself; make sure that it has.
+    await connection.exec_driver_sql("SELECT 1")
+    return cast(asyncpg.Connection, raw.driver_connection)
+
+
+def rows_to_columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Row tuples → one list per column, for `unnest($1::…[], $2::…[], …)`; also right for no rows."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

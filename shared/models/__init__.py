@@ -1,0 +1,57 @@
+"""ORM tables, one file per subject; each file's header says who writes it (architecture.md, rule 3).
+
+Importing this package registers every table on `Record.metadata`; Alembic reads it from there.
+"""
+
+from shared.models.access import ApiKey
+from shared.models.assessment import Assessment, AssessmentPeriod, PeriodOpened, Tally
+from shared.models.change import Change
+from shared.models.decision import Decision, DecisionRow
+from shared.models.dossier import Dossier, DossierStep, Presence
+from shared.models.finding import Comparison, Finding, FindingEvent
+from shared.models.heartbeat import Heartbeat
+from shared.models.procedure import Procedure
+from shared.models.quarantine import Quarantine
+from shared.models.record import Record
+from shared.models.sync import SyncRun, SyncState
+from shared.models.unit import Unit, UnitAlias
+
+__all__ = [
+    "ApiKey",
+    "Assessment",
+    "AssessmentPeriod",
+    "Change",
+    "Comparison",
+    "Decision",
+    "DecisionRow",
+    "Dossier",
+    "DossierStep",
+    "Finding",
+    "FindingEvent",
+    "Heartbeat",
+    "PeriodOpened",
+    "Presence",
+    "Procedure",
+    "Quarantine",
+    "Record",
+    "SyncRun",
+    "SyncState",
+    "Tally",
+    "Unit",
+    "UnitAlias",
+]
+
+DOSSIER_SIZED = frozenset(
+    {
+        "dossier",
+        "dossier_step",
+        "presence",
+        "change",
+        "comparison",
+        "assessment",
+        "assessment_period",
+        "finding",
+        "finding_event",
+    }
+)
+"""Tables that grow with the dossiers: each of their unique keys holds `code` (docs/adr: distribution by code)."""

@@ -1,0 +1,78 @@
+"""What each dossier contributes to the figures, and the figures. Written by indicators only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.record import CODE, Code, Moment, Record
+
+
+class Assessment(Record):
+    """The head row of a dossier's assessment on one basis; a worker locks it, in key order, before it reads.
+
+    `source`: the copy that counts (national, sent_confirmed, sent_unconfirmed, provincial) or why none does
+    (absent, no_copy, not_received). `open`: not ended, so it is carried into the next period.
+    `wake_at`: the delayed change already written."""
+
+    __tablename__ = "assessment"
+
+    code: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    basis: Mapped[str] = mapped_column(CODE, primary_key=True)
+    source: Mapped[str] = mapped_column(CODE)
+    open: Mapped[bool]
+    assessed_at: Mapped[datetime | None]
+    wake_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_assessment_open", "basis", "code", postgresql_where=text("open")),)
+
+
+class AssessmentPeriod(Record):
+    """What a dossier contributes to one period: named bits (rules.assess.Bit), why (rules.assess.Reason), the
+    instants judged: `end_at` the end after the rules, `deadline_at` what it was held against."""
+
+    __tablename__ = "assessment_period"
+
+    code: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    basis: Mapped[str] = mapped_column(CODE, primary_key=True)
+    period: Mapped[str] = mapped_column(CODE, primary_key=True)
+    unit_code: Mapped[Code]
+    procedure_code: Mapped[Code]
+    bits: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(CODE)
+    end_at: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_assessment_period_items", "basis", "period", "unit_code", "code"),)
+
+
+class Tally(Record):
+    """The counts, kept by differences (architecture.md §4). An empty cell keeps its row, so that `changed_at` tells
+    when a figure last changed, also to nothing."""
+
+    __tablename__ = "tally"
+
+    basis: Mapped[str] = mapped_column(CODE, primary_key=True)
+    period: Mapped[str] = mapped_column(CODE, primary_key=True)
+    unit_code: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    procedure_code: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    dossiers: Mapped[int] = mapped_column(BigInteger)
+    on_time: Mapped[int] = mapped_column(BigInteger)
+    done: Mapped[int] = mapped_column(BigInteger)
+    undetermined: Mapped[int] = mapped_column(BigInteger)
+    from_national: Mapped[int] = mapped_column(BigInteger)
+    from_sent_confirmed: Mapped[int] = mapped_column(BigInteger)
+    from_sent_unconfirmed: Mapped[int] = mapped_column(BigInteger)
+    changed_at: Mapped[Moment]
+
+
+class PeriodOpened(Record):
+    """Months whose first moment has been worked off: the open dossiers were carried in."""
+
+    __tablename__ = "period_opened"
+
+    period: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    opened_at: Mapped[Moment]
+    carried: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,93 @@
+"""The copies of every dossier, their steps, and what look-ups proved. Written by ingest.
+
+No column can hold a citizen's name, number, phone, address or free text: what is not listed here has no way in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, SmallInteger, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.record import CODE, Code, Moment, Record
+
+
+class Dossier(Record):
+    """One copy of one dossier.
+
+    Two parts with a version each (architecture.md §4): the head (`version`; null while only steps have come) and the
+    newest step (`officer_at`). `known` is the bitmask vocabulary.Known of the fields that this copy is able to tell.
+    `supplements`: list of {requested_at, completed_at, due_before, due_after} as ISO texts, in order of request.
+    `agency_code` and `unit_name` are what came; `unit_code` is what they were resolved to, by `unit_via`.
+    """
+
+    __tablename__ = "dossier"
+
+    code: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    portal: Mapped[str] = mapped_column(CODE, primary_key=True)
+    code_known: Mapped[bool]
+    source_system: Mapped[str] = mapped_column(CODE)
+    known: Mapped[int]
+    version: Mapped[datetime | None]
+    procedure_code: Mapped[str | None] = mapped_column(CODE)
+    procedure_suffix: Mapped[str | None] = mapped_column(CODE)
+    agency_code: Mapped[str | None] = mapped_column(CODE)
+    unit_name: Mapped[str | None]
+    unit_code: Mapped[str | None] = mapped_column(CODE)
+    unit_via: Mapped[str] = mapped_column(CODE)
+    status: Mapped[int | None] = mapped_column(SmallInteger)
+    cancelled: Mapped[bool]
+    channel: Mapped[int | None] = mapped_column(SmallInteger)
+    submitted_at: Mapped[datetime | None]
+    received_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    returned_at: Mapped[datetime | None]
+    rejected_at: Mapped[datetime | None]
+    supplements: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    officer: Mapped[str | None]
+    officer_title: Mapped[str | None]
+    officer_at: Mapped[datetime | None]
+    step_status: Mapped[int | None] = mapped_column(SmallInteger)
+    via: Mapped[str] = mapped_column(CODE)
+    learnt_at: Mapped[Moment]
+    vanished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(None, "portal", "received_at"),
+        Index("ix_dossier_unmapped", "unit_via", postgresql_where=text("unit_via in ('none', 'dossier_code')")),
+    )
+
+
+class DossierStep(Record):
+    """One step of the handling: who did what when. Equal (moment, status): the later arrival is kept.
+    `status` 0: the message told none."""
+
+    __tablename__ = "dossier_step"
+
+    code: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    portal: Mapped[str] = mapped_column(CODE, primary_key=True)
+    occurred_at: Mapped[Moment] = mapped_column(primary_key=True)
+    status: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    officer: Mapped[str | None]
+    officer_title: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    learnt_at: Mapped[Moment]
+
+
+class Presence(Record):
+    """The newest proof that a code exists on a portal, or does not: a look-up of that very code, or a complete
+    window of a list. `checked_at` null: not asked yet. Rows are asked oldest check first."""
+
+    __tablename__ = "presence"
+
+    code: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    portal: Mapped[str] = mapped_column(CODE, primary_key=True)
+    found: Mapped[bool | None]
+    checked_at: Mapped[datetime | None]
+    via: Mapped[str | None] = mapped_column(CODE)
+
+    __table_args__ = (Index("ix_presence_oldest", "portal", text("checked_at NULLS FIRST")),)

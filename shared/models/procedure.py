@@ -1,0 +1,42 @@
+"""Procedures as the national database shows them. Written by ingest."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Numeric, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.record import CODE, Code, Record
+
+
+class Procedure(Record):
+    """One procedure of the national list, keyed by the national part of its code.
+
+    `listed_at`: start of the newest listing that held it. `withdrawn_at`: start of the *complete* listing that no
+    longer held it (an incomplete one proves nothing). `record_at` / `record`: the newest detail record (LayThuTuc,
+    allow-listed keys); null where the detail look-up answered with another code (`unverified`).
+    `max_duration` / `duration_unit`: the longest duration over the record's channels, null where it tells none.
+    """
+
+    __tablename__ = "procedure"
+
+    code: Mapped[Code] = mapped_column(CODE, primary_key=True)
+    name: Mapped[str]
+    field_code: Mapped[str | None]
+    field_name: Mapped[str | None]
+    levels: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    public: Mapped[bool | None]
+    state: Mapped[str | None]
+    decision_number: Mapped[str | None]
+    publisher: Mapped[str | None]
+    max_duration: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
+    duration_unit: Mapped[str | None]
+    listed_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+    record_at: Mapped[datetime | None]
+    record: Mapped[dict[str, Any] | None]
+    unverified: Mapped[bool]

@@ -1,0 +1,30 @@
+"""What a door refused, and why. Written by ingest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Identity, LargeBinary
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.models.record import CODE, Moment, Record
+
+
+class Quarantine(Record):
+    """One refused item. `content` holds the allow-listed fields that could be read, never the rest; an unreadable
+    item keeps only its digest and its position. The same bytes refused again for the same reason are one row."""
+
+    __tablename__ = "quarantine"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    door: Mapped[str] = mapped_column(CODE)
+    portal: Mapped[str] = mapped_column(CODE)
+    code: Mapped[str | None] = mapped_column(CODE)
+    field: Mapped[str | None] = mapped_column(CODE)
+    reason: Mapped[str]
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    position: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    sender: Mapped[str] = mapped_column(CODE)
+    refused_at: Mapped[Moment]

@@ -1,0 +1,205 @@
+"""The change queue (architecture.md §4): who changed, for whom, from when on. And the workers' signs of life.
+
+A producer writes one row per consumer and changed code in the transaction of the change. A worker takes the due
+rows, oldest first, with FOR UPDATE SKIP LOCKED, works, deletes them and commits: a crash gives them back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from shared.db import driver, session_scope
+from shared.settings import Settings
+from shared.vocabulary import Consumer
+
+CHANNEL = "change"
+log = structlog.get_logger("queue")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one take holds: the queue rows' ids, and the distinct codes in key order."""
+
+    ids: list[int]
+    rows_codes: list[str]
+    codes: list[str]
+    oldest_queued_at: datetime | None
+
+
+async def enqueue(
+    session: AsyncSession, codes: Iterable[str], *, consumers: Sequence[Consumer], now: datetime
+) -> int:
+    """Append one row per code and consumer, due at once. Returns the number of codes."""
+    unique = sorted(set(codes))
+    if unique:
+        connection = await driver(session)
+        await connection.execute(
+            "INSERT INTO change (code, consumer, wake_at, queued_at) SELECT code, consumer, $3, $3"
+            " FROM unnest($1::text[]) AS c(code), unnest($2::text[]) AS w(consumer) ORDER BY code",
+            unique,
+            list(consumers),
+            now,
+        )
+        await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+    return len(unique)
+
+
+async def enqueue_wake(
+    session: AsyncSession, wakes: Sequence[tuple[str, datetime]], *, consumer: Consumer, now: datetime
+) -> None:
+    """Append delayed rows: (code, the moment at which its judgement changes without any message)."""
+    if wakes:
+        ordered = sorted(wakes)
+        await (await driver(session)).execute(
+            "INSERT INTO change (code, consumer, wake_at, queued_at) SELECT code, $3, wake_at, $4"
+            " FROM unnest($1::text[], $2::timestamptz[]) AS w(code, wake_at) ORDER BY code",
+            [code for code, _ in ordered],
+            [at for _, at in ordered],
+            consumer,
+            now,
+        )
+
+
+async def take(session: AsyncSession, *, consumer: Consumer, now: datetime, limit: int = 1000) -> Taken:
+    """The due rows of a consumer that no other worker holds; they stay locked until the transaction ends."""
+    rows = await (await driver(session)).fetch(
+        "SELECT code, id, queued_at FROM change WHERE consumer = $1 AND wake_at <= $2"
+        " ORDER BY wake_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
+        consumer,
+        now,
+        limit,
+    )
+    return Taken(
+        ids=[row["id"] for row in rows],
+        rows_codes=[row["code"] for row in rows],
+        codes=sorted({row["code"] for row in rows}),
+        oldest_queued_at=min((row["queued_at"] for row in rows), default=None),
+    )
+
+
+async def finish(session: AsyncSession, taken: Taken) -> None:
+    """Delete what was taken, in the same transaction as the work."""
+    await (await driver(session)).execute(
+        "DELETE FROM change c USING unnest($1::text[], $2::bigint[]) AS t(code, id)"
+        " WHERE c.code = t.code AND c.id = t.id",
+        taken.rows_codes,
+        taken.ids,
+    )
+
+
+async def pending(session: AsyncSession, *, now: datetime) -> dict[str, int]:
+    """Due rows per consumer: how far the workers are behind."""
+    result = await session.execute(
+        text("SELECT consumer, count(*) FROM change WHERE wake_at <= :now GROUP BY consumer"), {"now": now}
+    )
+    counts = {consumer.value: 0 for consumer in Consumer}
+    counts.update({consumer: count for consumer, count in result})
+    return counts
+
+
+async def beat(session: AsyncSession, name: str, *, now: datetime, detail: str = "{}") -> None:
+    await session.execute(
+        text(
+            "INSERT INTO heartbeat (name, at, detail) VALUES (:name, :now, CAST(:detail AS jsonb))"
+            " ON CONFLICT (name) DO UPDATE SET at = excluded.at, detail = excluded.detail"
+        ),
+        {"name": name, "now": now, "detail": detail},
+    )
+
+
+Work = Callable[[AsyncSession, Taken, datetime], Awaitable[None]]
+Tick = Callable[[AsyncEngine, datetime], Awaitable[None]]
+
+
+async def work_once(
+    engine: AsyncEngine, *, consumer: Consumer, work: Work, now: datetime, limit: int = 1000
+) -> int:
+    """One take in one transaction. Returns the number of codes worked off."""
+    async with session_scope(engine) as session:
+        taken = await take(session, consumer=consumer, now=now, limit=limit)
+        if taken.codes:
+            await work(session, taken, now)
+            await finish(session, taken)
+        return len(taken.codes)
+
+
+async def drain(
+    engine: AsyncEngine, *, consumer: Consumer, work: Work, now: datetime, limit: int = 1000
+) -> int:
+    """Work until nothing is due at `now`. Returns the number of codes worked off."""
+    total = 0
+    while done := await work_once(engine, consumer=consumer, work=work, now=now, limit=limit):
+        total += done
+    return total
+
+
+async def run_worker(
+    engine: AsyncEngine, settings: Settings, *, consumer: Consumer, work: Work, tick: Tick | None = None
+) -> None:
+    """Run until SIGINT or SIGTERM: woken by NOTIFY, and by a poll where a notice was lost. `tick` runs before each
+    drain (the first moment of a period). A database that is away is waited for; nothing is lost meanwhile."""
+    stop = asyncio.Event()
+    woken = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, lambda: (stop.set(), woken.set()))
+    listener = asyncio.create_task(_listen(engine, woken, stop))
+    try:
+        while not stop.is_set():
+            woken.clear()
+            try:
+                now = settings.now()
+                if tick is not None:
+                    await tick(engine, now)
+                done = 1
+                while done and not stop.is_set():
+                    done = await work_once(engine, consumer=consumer, work=work, now=settings.now())
+                async with session_scope(engine) as session:
+                    await beat(session, consumer.value, now=settings.now())
+            except (DBAPIError, asyncpg.PostgresError, OSError) as error:
+                log.warning("database away, waiting", consumer=consumer.value, error=type(error).__name__)
+                await _sleep(stop, 2.0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), timeout=settings.poll_seconds)
+    finally:
+        listener.cancel()
+        with suppress(asyncio.CancelledError):
+            await listener
+
+
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), timeout=seconds)
+
+
+async def _listen(engine: AsyncEngine, woken: asyncio.Event, stop: asyncio.Event) -> None:
+    """Hold one connection that sets `woken` at each notice; come back when it breaks. The poll covers the gaps."""
+
+    def notice(*_: Any) -> None:
+        woken.set()
+
+    while not stop.is_set():
+        with suppress(DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            async with engine.connect() as connection:
+                autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                raw: Any = (await autocommit.get_raw_connection()).driver_connection
+                await raw.add_listener(CHANNEL, notice)
+                try:
+                    while not stop.is_set() and not raw.is_closed():
+                        await _sleep(stop, 1.0)
+                finally:
+                    if not raw.is_closed():
+                        await raw.remove_listener(CHANNEL, notice)
+        await _sleep(stop, 1.0)

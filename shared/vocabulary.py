@@ -1,0 +1,167 @@
+"""The closed lists of the field, named once. Pure.
+
+Sources: portals.md §1.4, §1.6 (codes of the national protocol), indicators.md §1 (groups), architecture.md §4.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag, StrEnum
+
+
+class Portal(StrEnum):
+    """Where a copy of a dossier comes from."""
+
+    PROVINCIAL = "provincial"  # what the provincial one-stop system (iGate) holds
+    SENT = "sent"  # what the province told the nation, in the national protocol
+    NATIONAL = "national"  # what the national portal shows
+
+
+class DossierStatus(IntEnum):
+    """TrangThaiHoSo of the national protocol (portals.md §1.6)."""
+
+    REGISTERED = 1
+    RECEIVED = 2
+    NOT_RECEIVED = 3
+    IN_PROGRESS = 4
+    SUPPLEMENT_REQUESTED = 5
+    PAYMENT_REQUESTED = 6
+    WITHDRAWN = 7
+    STOPPED = 8
+    DONE = 9
+    RETURNED = 10
+
+
+TERMINAL = frozenset(
+    {
+        DossierStatus.DONE,
+        DossierStatus.RETURNED,
+        DossierStatus.STOPPED,
+        DossierStatus.NOT_RECEIVED,
+        DossierStatus.WITHDRAWN,
+    }
+)
+"""States that end a dossier (indicators.md §3, general rule)."""
+
+STATUS_NAMES: dict[DossierStatus, str] = {
+    DossierStatus.REGISTERED: "Mới đăng ký",
+    DossierStatus.RECEIVED: "Được tiếp nhận",
+    DossierStatus.NOT_RECEIVED: "Không được tiếp nhận",
+    DossierStatus.IN_PROGRESS: "Đang xử lý",
+    DossierStatus.SUPPLEMENT_REQUESTED: "Yêu cầu bổ sung giấy tờ",
+    DossierStatus.PAYMENT_REQUESTED: "Yêu cầu thực hiện nghĩa vụ tài chính",
+    DossierStatus.WITHDRAWN: "Công dân yêu cầu rút",
+    DossierStatus.STOPPED: "Dừng xử lý",
+    DossierStatus.DONE: "Đã xử lý xong",
+    DossierStatus.RETURNED: "Đã trả kết quả",
+}
+
+
+class Known(IntFlag):
+    """The fields that a copy is able to tell. A field that is known may still be empty; one that is not known
+    is never compared (architecture.md §4)."""
+
+    PROCEDURE = 1
+    UNIT = 2
+    STATUS = 4
+    SUBMITTED_AT = 8
+    RECEIVED_AT = 16
+    DUE_AT = 32
+    FINISHED_AT = 64
+    RETURNED_AT = 128
+    REJECTED_AT = 256
+    CHANNEL = 512
+    SUPPLEMENTS = 1024
+    OFFICER = 2048
+    OFFICER_TITLE = 4096
+
+
+class Channel(IntEnum):
+    """KenhThucHien: how a dossier was submitted."""
+
+    IN_PERSON = 1
+    ONLINE = 2
+    POST = 3
+
+
+class UnitLevel(StrEnum):
+    """What a unit is; also the level at which a procedure is carried out."""
+
+    MINISTRY = "ministry"
+    PROVINCE = "province"
+    DEPARTMENT = "department"
+    DISTRICT = "district"
+    COMMUNE = "commune"
+
+
+class UnitVia(StrEnum):
+    """By which way a dossier's unit was found, in order of trust."""
+
+    AGENCY_CODE = "agency_code"
+    ALIAS = "alias"
+    DOSSIER_CODE = "dossier_code"
+    NONE = "none"
+
+
+class Mark(StrEnum):
+    """How far a fact can be trusted; shown wherever the fact is."""
+
+    READ = "read"  # read in the law or an official source
+    PRACTICE = "practice"  # the portal's practice, checked on published figures
+    NOT_VERIFIED = "not_verified"
+
+
+class DurationUnit(StrEnum):
+    """Units of a procedure's duration, as the national database writes them."""
+
+    HOUR = "Giờ"
+    DAY = "Ngày"
+    WORKING_DAY = "Ngày làm việc"
+    MONTH = "Tháng"
+
+
+class IndicatorGroup(StrEnum):
+    """Slugs of the six groups of the portal (indicators.md §1)."""
+
+    TRANSPARENCY = "transparency"
+    PROGRESS = "progress"
+    ONLINE_SERVICE = "online-service"
+    ONLINE_PAYMENT = "online-payment"
+    DIGITISATION = "digitisation"
+    SATISFACTION = "satisfaction"
+
+
+class Basis(StrEnum):
+    """From which copies a figure is counted."""
+
+    COUNTED = "counted"  # as the nation counts: national, else sent
+    PROVINCIAL = "provincial"  # as the province's own system would count
+
+
+class Consumer(StrEnum):
+    """Who reads the change queue."""
+
+    RECONCILE = "reconcile"
+    INDICATORS = "indicators"
+
+
+class Role(StrEnum):
+    """What a key may do (api.md, Access)."""
+
+    ADMIN = "admin"
+    CENTRE = "centre"
+    UNIT = "unit"
+    INTEGRATOR = "integrator"
+    READER = "reader"
+
+
+class FindingState(StrEnum):
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
+class Subject(StrEnum):
+    """What a finding or a sync run is about."""
+
+    DOSSIERS = "dossiers"
+    PROCEDURES = "procedures"
+    UNITS = "units"
