@@ -21,7 +21,9 @@ LOCK = 766_2022
 def config() -> Config:
     settings = Config()
     settings.set_main_option("script_location", str(Path(__file__).parent))
-    settings.set_main_option("file_template", "%%(year)d%%(month).2d%%(day).2d_%%(hour).2d%%(minute).2d_%%(slug)s")
+    settings.set_main_option(
+        "file_template", "%%(year)d%%(month).2d%%(day).2d_%%(hour).2d%%(minute).2d_%%(slug)s"
+    )
     settings.set_main_option("timezone", "Asia/Ho_Chi_Minh")
     return settings
 
@@ -66,5 +68,3 @@ async def upgrade(url: str, *, revision: str = "head") -> None:
 
 def run(url: str) -> None:
     asyncio.run(upgrade(url))
-
-

@@ -14,14 +14,13 @@ import asyncpg
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from shared.settings import async_url
+
 
 def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
     """`url` is any PostgreSQL address; the driver is always asyncpg. Times are read and written as UTC instants."""
-    scheme, _, rest = url.partition("://")
-    if not scheme.startswith(("postgresql", "postgres")) or not rest:
-        raise ValueError("DATABASE_URL must be a postgresql:// address")
     return create_async_engine(
-        f"postgresql+asyncpg://{rest}",
+        async_url(url),
         pool_size=pool_size,
         max_overflow=10,
         pool_pre_ping=True,

@@ -25,6 +25,8 @@ from shared.settings import Settings
 from shared.vocabulary import Consumer
 
 CHANNEL = "change"
+POLL_SECONDS = 2.0
+"""How long a delayed row or a lost notice can go unnoticed."""
 log = structlog.get_logger("queue")
 
 
@@ -172,7 +174,7 @@ async def run_worker(
                 log.warning("database away, waiting", consumer=consumer.value, error=type(error).__name__)
                 await _sleep(stop, 2.0)
             with suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), timeout=settings.poll_seconds)
+                await asyncio.wait_for(woken.wait(), timeout=POLL_SECONDS)
     finally:
         listener.cancel()
         with suppress(asyncio.CancelledError):

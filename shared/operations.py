@@ -1,0 +1,88 @@
+"""/health, /ready and /metrics. What the workers do is read from the database, so one address tells of them all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from sqlalchemy import text
+
+from migrations import runner
+from shared import queue
+from shared.db import Session
+from shared.vocabulary import Consumer
+
+router = APIRouter(tags=["operations"])
+
+WORKERS = ("ingest", Consumer.RECONCILE.value, Consumer.INDICATORS.value)
+SILENCE = timedelta(seconds=60)
+"""A worker that has not been heard of for so long counts as away."""
+
+
+@router.get("/health", summary="Alive")
+async def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/ready", summary="Ready: database, migrations, workers, first sync")
+async def ready(request: Request, session: Session) -> JSONResponse:
+    """200 when all is well, else 503 with what is missing. Under `make run` only after the first sync's summary."""
+    settings = request.app.state.settings
+    now = settings.now()
+    found, head = await runner.current(await session.connection()), runner.head()
+    missing: list[str] = []
+    detail: dict[str, Any] = {"database": "ok", "migration": found}
+    if found != head:
+        missing.append(f"migrations: at {found}, this code needs {head}")
+    else:
+        beats = {name: at for name, at in await session.execute(text("SELECT name, at FROM heartbeat"))}
+        detail["workers"] = {name: _since(now, beats.get(name)) for name in WORKERS}
+        # The database's clock and a fixed CHISO_NOW may differ; a heartbeat from the future is no silence.
+        missing += [f"worker {n}" for n in WORKERS if n not in beats or now - beats[n] > SILENCE]
+        detail["pending_changes"] = await queue.pending(session, now=now)
+        detail["last_sync"] = {
+            f"{portal}/{subject}": at.isoformat()
+            for portal, subject, at in await session.execute(
+                text(
+                    "SELECT portal, subject, max(finished_at) FROM sync_run WHERE state = 'done' GROUP BY 1, 2"
+                )
+            )
+        }
+        if settings.ready_after_summary and "summary" not in beats:
+            missing.append("first sync and its summary")
+    return JSONResponse(
+        {"ready": not missing, "missing": missing, **detail}, status_code=503 if missing else 200
+    )
+
+
+def _since(now: Any, at: Any) -> str:
+    return "never seen" if at is None else f"seen {max(0, int((now - at).total_seconds()))} s ago"
+
+
+@router.get("/metrics", summary="Prometheus", response_class=Response)
+async def metrics(request: Request, session: Session) -> Response:
+    registry = CollectorRegistry()
+    now = request.app.state.settings.now()
+    due = Gauge("chiso_changes_due", "Changes that wait for a consumer", ["consumer"], registry=registry)
+    for consumer, count in (await queue.pending(session, now=now)).items():
+        due.labels(consumer).set(count)
+    findings = Gauge("chiso_findings_open", "Open findings", ["kind"], registry=registry)
+    for kind, count in await session.execute(
+        text("SELECT kind, count(*) FROM finding WHERE state = 'open' GROUP BY kind")
+    ):
+        findings.labels(kind).set(count)
+    refused = Gauge("chiso_quarantine_items", "Refused items kept", ["door"], registry=registry)
+    for door, count in await session.execute(text("SELECT door, count(*) FROM quarantine GROUP BY door")):
+        refused.labels(door).set(count)
+    age = Gauge(
+        "chiso_sync_age_seconds", "Since the last finished pull", ["portal", "subject"], registry=registry
+    )
+    for portal, subject, at in await session.execute(
+        text("SELECT portal, subject, max(finished_at) FROM sync_run WHERE state = 'done' GROUP BY 1, 2")
+    ):
+        age.labels(portal, subject).set(max(0.0, (now - at).total_seconds()))
+    body = generate_latest(request.app.state.registry) + generate_latest(registry)
+    return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,191 @@
+"""Every error that leaves the house, as RFC 9457 `application/problem+json`, and the one table that says which HTTP
+status each is. A problem never repeats what came in: `field` and `expected` are ours, values are the sender's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from shared.errors import (
+    ChisoError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unreadable,
+)
+
+log = structlog.get_logger("problems")
+
+STATUS: dict[type[ChisoError], int] = {
+    Unreadable: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    Invalid: 422,
+    Unavailable: 503,
+}
+
+TITLES: dict[int, tuple[str, str]] = {
+    400: ("Không đọc được nội dung gửi lên", "The content could not be read"),
+    401: ("Chưa đăng nhập hoặc khóa không đúng", "No valid key was given"),
+    403: ("Khóa này không có quyền", "This key may not do that"),
+    404: ("Không tìm thấy", "Not found"),
+    405: ("Địa chỉ này không nhận phương thức đó", "Method not allowed"),
+    406: ("Không có dạng nội dung được yêu cầu", "Not acceptable"),
+    409: ("Trạng thái hiện tại không cho phép", "The current state does not allow this"),
+    413: ("Nội dung gửi lên quá lớn", "The content is too large"),
+    415: ("Dạng nội dung không được hỗ trợ", "Unsupported content type"),
+    422: ("Có giá trị không hợp lệ", "A value is not valid"),
+    500: ("Hệ thống gặp lỗi, đã ghi nhận", "Internal error, it has been recorded"),
+    503: ("Hệ thống tạm thời chưa phục vụ được, xin thử lại", "Temporarily unavailable, please try again"),
+}
+
+KINDS: dict[int, str] = {
+    400: "unreadable",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    409: "conflict",
+    413: "too-large",
+    415: "unsupported-type",
+    422: "invalid",
+    500: "internal",
+    503: "unavailable",
+}
+"""The last part of each problem's `type`; docs/problems.md has a section for each (tested)."""
+
+
+def problem(
+    request: Request,
+    status: int,
+    *,
+    vi: str | None = None,
+    en: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> JSONResponse:
+    title_vi, title_en = TITLES.get(status, (HTTPStatus(status).phrase, HTTPStatus(status).phrase))
+    content = {
+        "type": f"/docs/problems#{KINDS.get(status, 'other')}",
+        "title": title_en,
+        "status": status,
+        "detail": en or title_en,
+        "detail_vi": vi or title_vi,
+        "request_id": getattr(request.state, "request_id", None),
+        **extra,
+    }
+    return JSONResponse(content, status, headers, media_type="application/problem+json")
+
+
+def status_of(error: ChisoError) -> int:
+    """The status of the nearest ancestor in the table."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+async def _chiso(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ChisoError)
+    status = status_of(error)
+    extra = dict(error.extra) | ({"field": error.field} if error.field else {})
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    if status == 503:
+        headers = {"Retry-After": "5"}
+    return problem(request, status, vi=error.vi, en=error.en, headers=headers, **extra)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    # Starlette's own sentences; FastAPI says 400 where a body could not be parsed at all.
+    return problem(request, error.status_code, headers=error.headers)
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if any(item["type"] == "json_invalid" for item in found):
+        return problem(
+            request,
+            400,
+            vi="Nội dung không phải JSON hợp lệ.",
+            en="The body is not valid JSON.",
+        )
+    # Neither `input` nor `ctx` nor a dictionary's keys go out: they are the sender's values.
+    errors = [
+        {"field": _path(item["loc"]), "expected": item["type"], "message": _sentence(item)}
+        for item in found[:20]
+    ]
+    return problem(
+        request,
+        422,
+        vi="Giá trị không hợp lệ ở: " + ", ".join(error["field"] for error in errors) + ".",
+        en="Not valid: " + "; ".join(f"{error['field']} ({error['message']})" for error in errors),
+        errors=errors,
+    )
+
+
+def _path(location: tuple[Any, ...]) -> str:
+    path = ""
+    for part in location[1:] if len(location) > 1 else location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{str(part)[:60]}" if path else str(part)[:60]
+    return path
+
+
+def _sentence(item: Mapping[str, Any]) -> str:
+    # Pydantic's own messages quote the input for some types only; those are replaced.
+    quoting = {"value_error", "assertion_error", "enum", "literal_error", "date_from_datetime_parsing"}
+    expected = item.get("ctx", {}).get("expected")
+    if item["type"] in ("enum", "literal_error") and expected:
+        return f"expected {expected}"
+    return item["type"].replace("_", " ") if item["type"] in quoting else str(item["msg"])
+
+
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    if state.startswith("22"):  # a value that PostgreSQL cannot hold and that no check of ours caught
+        log.warning("value refused by the database", sqlstate=state, path=request.url.path)
+        return problem(request, 422)
+    away = isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError) or state[:2] in (
+        "08",
+        "53",
+        "57",
+        "55",
+    )
+    log.error("database error", sqlstate=state, kind=type(error).__name__, path=request.url.path)
+    if away or getattr(error, "connection_invalidated", False):
+        return problem(
+            request,
+            503,
+            vi="Cơ sở dữ liệu tạm thời không trả lời; xin gửi lại sau ít giây.",
+            en="The database does not answer; please repeat in a few seconds.",
+            headers={"Retry-After": "5"},
+        )
+    return problem(request, 500)
+
+
+def install(app: FastAPI) -> None:
+    """Route every error of `app` through the table. Crashes are rendered by shared.app's middleware."""
+    app.add_exception_handler(ChisoError, _chiso)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    for kind in (DBAPIError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        app.add_exception_handler(kind, _database)
