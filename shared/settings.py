@@ -10,16 +10,14 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from shared.calendar import TZ
 from shared.errors import Invalid
-
-VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 
 
 class SettingsInvalid(Invalid):
@@ -71,6 +69,7 @@ class Settings(BaseSettings):
     PROVINCE_CODE              of the province, "H31"
     CHISO_NOW                  ISO 8601 with offset: stops the services' clock there (tests, sandbox)
     READY_AFTER_SUMMARY        true: /ready answers 200 only after the first sync and its summary
+    CORS_ORIGINS               JSON list of the dashboards' origins that may read from a browser
     LOG_LEVEL                  DEBUG, INFO, WARNING or ERROR
     """
 
@@ -103,6 +102,7 @@ class Settings(BaseSettings):
     province_code: str = Field(default="H31", pattern=r"^H\d{2}$")
     chiso_now: AwareDatetime | None = None
     ready_after_summary: bool = False
+    cors_origins: list[str] = Field(default_factory=list)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
 
     def now(self) -> datetime:
         """The services' clock, in Việt Nam time."""
-        return self.chiso_now.astimezone(VIETNAM) if self.chiso_now else datetime.now(VIETNAM)
+        return self.chiso_now.astimezone(TZ) if self.chiso_now else datetime.now(TZ)
 
 
 @lru_cache(maxsize=1)
@@ -122,6 +122,8 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         wrong = {str(item["loc"][0]).upper(): item["msg"] for item in error.errors(include_input=False)}
+    except SettingsError as error:  # a list that is no JSON; its text names the field only
+        wrong = {"settings": str(error)}
     except UnicodeDecodeError:
         wrong = {".env": "is not UTF-8 text"}
     except OSError as error:
