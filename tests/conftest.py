@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from migrations import runner
-from shared import postgres
+from shared import postgres, postgres_roles
 from shared.db import create_engine
 from shared.settings import Settings
 
@@ -25,7 +25,7 @@ _numbers = itertools.count(1)
 class Cluster:
     """The run's server and its migrated template."""
 
-    def __init__(self, server: postgres.Server, provisioned: postgres.Provisioned) -> None:
+    def __init__(self, server: postgres.Server, provisioned: postgres_roles.Provisioned) -> None:
         self.server = server
         self.provisioned = provisioned
 
@@ -61,7 +61,7 @@ def cluster() -> Iterator[Cluster]:
         server = postgres.start(Path(folder) / "data")
         try:
             provisioned = asyncio.run(
-                postgres.provision(server.admin_url(), data_dir=server.data_dir, database="chiso")
+                postgres_roles.provision(server.admin_url(), data_dir=server.data_dir, database="chiso")
             )
             runner.run(provisioned.owner_url)
             yield Cluster(server, provisioned)

@@ -58,7 +58,9 @@ class Dossier(Record):
 
     __table_args__ = (
         Index(None, "portal", "received_at"),
-        Index("ix_dossier_unmapped", "unit_via", postgresql_where=text("unit_via in ('none', 'dossier_code')")),
+        Index(
+            "ix_dossier_unmapped", "unit_via", postgresql_where=text("unit_via in ('none', 'dossier_code')")
+        ),
     )
 
 

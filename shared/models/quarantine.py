@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, LargeBinary
+from sqlalchemy import BigInteger, Identity, Index, LargeBinary
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,10 +21,12 @@ class Quarantine(Record):
     door: Mapped[str] = mapped_column(CODE)
     portal: Mapped[str] = mapped_column(CODE)
     code: Mapped[str | None] = mapped_column(CODE)
-    field: Mapped[str | None] = mapped_column(CODE)
+    field: Mapped[str] = mapped_column(CODE)
     reason: Mapped[str]
     digest: Mapped[bytes] = mapped_column(LargeBinary)
     position: Mapped[int] = mapped_column(BigInteger)
     content: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     sender: Mapped[str] = mapped_column(CODE)
     refused_at: Mapped[Moment]
+
+    __table_args__ = (Index("uq_quarantine_refusal", "digest", "door", "field", unique=True),)

@@ -42,5 +42,3 @@ class UnitAlias(Record):
     updated_at: Mapped[Moment]
 
     __table_args__ = (Index(None, "unit_code"),)
-
-

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "af64ba1a13ce"
+revision = "b7c30a78e19d"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -243,7 +243,7 @@ def upgrade() -> None:
         sa.Column("door", sa.Text(collation="C"), nullable=False),
         sa.Column("portal", sa.Text(collation="C"), nullable=False),
         sa.Column("code", sa.Text(collation="C"), nullable=True),
-        sa.Column("field", sa.Text(collation="C"), nullable=True),
+        sa.Column("field", sa.Text(collation="C"), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
@@ -252,6 +252,7 @@ def upgrade() -> None:
         sa.Column("refused_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantine")),
     )
+    op.create_index("uq_quarantine_refusal", "quarantine", ["digest", "door", "field"], unique=True)
     op.create_table(
         "sync_run",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -365,6 +366,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("state in ('queued', 'running')"),
     )
     op.drop_table("sync_run")
+    op.drop_index("uq_quarantine_refusal", table_name="quarantine")
     op.drop_table("quarantine")
     op.drop_table("procedure")
     op.drop_index("ix_presence_oldest", table_name="presence")

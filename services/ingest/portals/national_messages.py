@@ -1,0 +1,269 @@
+"""Items of the national protocol (portals.md §1.4, §1.5) → our rows. Pure; the wire names live here only.
+
+The structs are the allow-list: ChuHoSo, SoGiayToChuHoSo, TrichYeuHoSo, file names, links and every free text are not
+named, so they are never decoded. A missing key means that the field is unknown; "" that it is known to be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import msgspec
+
+from services.ingest.normalise import (
+    NO_TIME,
+    Head,
+    Refusal,
+    Refused,
+    Step,
+    check_not_ahead,
+    clean,
+    dossier_code,
+    moment,
+    procedure_code,
+    refusal,
+    status_of,
+)
+from shared.errors import Invalid
+from shared.vocabulary import Known
+
+Text: TypeAlias = str | int | None
+
+
+class SupplementItem(msgspec.Struct, gc=False):
+    """DanhSachHoSoBoSung[]: the times only; who asked and what for is not taken."""
+
+    NgayBoSung: Text = None
+    NgayTiepNhanBoSung: Text = None
+    NgayHenTraTruoc: Text = None
+    NgayHenTraMoi: Text = None
+
+
+class DossierItem(msgspec.Struct, gc=False):
+    """DongBoHoSoMC data[], as far as an indicator or a comparison needs it."""
+
+    MaHoSo: Text = None
+    MaTTHC: Text = None
+    TrangThaiHoSo: Text = None
+    KenhThucHien: Text = None
+    DonViXuLy: Text = None
+    NgayNopHoSo: Text = None
+    NgayTiepNhan: Text = None
+    NgayHenTra: Text = None
+    NgayKetThucXuLy: Text = None
+    NgayTra: Text = None
+    NgayTuChoi: Text = None
+    DanhSachHoSoBoSung: list[SupplementItem] | None = None
+
+
+class StepItem(msgspec.Struct, gc=False):
+    """CapNhatTienDoHoSoMC data[]. NguoiXuLy and ChucDanh are an official's: the letters ask whether they were made
+    public."""
+
+    MaHoSo: Text = None
+    NguoiXuLy: Text = None
+    ChucDanh: Text = None
+    ThoiDiemXuLy: Text = None
+    TrangThai: Text = None
+    NgayBatDau: Text = None
+
+
+_CHANNELS: dict[object, int] = {"": 1, "1": 1, "2": 2, "3": 3, 1: 1, 2: 2, 3: 3}
+_json = msgspec.json.Encoder()
+_items = msgspec.json.Decoder(list[DossierItem])
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_item = msgspec.json.Decoder(DossierItem)
+_steps = msgspec.json.Decoder(list[StepItem])
+_step = msgspec.json.Decoder(StepItem)
+
+
+def heads(data: bytes | msgspec.Raw, *, now: datetime) -> list[Head | Refusal]:
+    """The JSON array `data` of a DongBoHoSoMC call. Raises msgspec.DecodeError where it is no JSON array at all."""
+    return _read(data, _items, _item, head, now)
+
+
+def steps(data: bytes | msgspec.Raw, *, now: datetime) -> list[Step | Refusal]:
+    """The JSON array `data` of a CapNhatTienDoHoSoMC call."""
+    return _read(data, _steps, _step, step, now)
+
+
+def _read(
+    data: bytes | msgspec.Raw,
+    whole: msgspec.json.Decoder[Any],
+    single: msgspec.json.Decoder[Any],
+    convert: Any,
+    now: datetime,
+) -> list[Any]:
+    raws: list[msgspec.Raw] | None = None
+    try:
+        items: Iterator[Any] = iter(whole.decode(data))
+    except msgspec.ValidationError:
+        # Some item has a wrong type: read them one by one, so that only that one is refused.
+        raws = _raws.decode(data)
+        items = iter(raws)
+    rows: list[Any] = []
+    append = rows.append
+    for position, item in enumerate(items):
+        try:
+            append(convert(item if raws is None else single.decode(item), now))
+        except Invalid as error:
+            readable = item if raws is None else single.decode(item)
+            # The bytes as they came where we have them; the decoded fields tell two refusals apart as well.
+            raw = bytes(raws[position]) if raws is not None else _json.encode(item)
+            append(refusal(error, position=position, raw=raw, item=readable))
+        except (msgspec.ValidationError, RecursionError) as error:
+            field = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else "data"
+            wrong = Refused(
+                field, f"{field}: sai kiểu dữ liệu, cần một chuỗi.", f"{field}: wrong type, expected a text"
+            )
+            append(refusal(wrong, position=position, raw=bytes(item), item=None))
+    return rows
+
+
+def head(item: DossierItem, now: datetime) -> Head:
+    """Raises Refused with the field at fault."""
+    code = dossier_code(item.MaHoSo, "MaHoSo")
+    procedure, suffix = procedure_code(item.MaTTHC, "MaTTHC")
+    status = status_of(item.TrangThaiHoSo, "TrangThaiHoSo")
+    submitted_at = moment(item.NgayNopHoSo, "NgayNopHoSo")
+    received_at = moment(item.NgayTiepNhan, "NgayTiepNhan")
+    due_at = moment(item.NgayHenTra, "NgayHenTra")
+    finished_at = moment(item.NgayKetThucXuLy, "NgayKetThucXuLy")
+    returned_at = moment(item.NgayTra, "NgayTra")
+    rejected_at = moment(item.NgayTuChoi, "NgayTuChoi")
+    known = Known.CHANNEL.value
+    # What the message does not name at all, this copy cannot tell.
+    if item.MaTTHC is not None:
+        known |= 1
+    if item.DonViXuLy is not None:
+        known |= 2
+    if item.TrangThaiHoSo is not None:
+        known |= 4
+    if item.NgayNopHoSo is not None:
+        known |= 8
+    if item.NgayTiepNhan is not None:
+        known |= 16
+    if item.NgayHenTra is not None:
+        known |= 32
+    if item.NgayKetThucXuLy is not None:
+        known |= 64
+    if item.NgayTra is not None:
+        known |= 128
+    if item.NgayTuChoi is not None:
+        known |= 256
+    version = NO_TIME
+    for at in (submitted_at, received_at, finished_at, returned_at, rejected_at):
+        if at is not None and at > version:
+            version = at
+    supplements = None
+    if item.DanhSachHoSoBoSung is not None:
+        known |= 1024
+        if item.DanhSachHoSoBoSung:
+            supplements, latest = _supplements(item.DanhSachHoSoBoSung, now)
+            version = max(version, latest)
+    if version > now:
+        check_not_ahead(
+            (
+                ("NgayNopHoSo", submitted_at),
+                ("NgayTiepNhan", received_at),
+                ("NgayKetThucXuLy", finished_at),
+                ("NgayTra", returned_at),
+                ("NgayTuChoi", rejected_at),
+            ),
+            now,
+        )
+    channel = item.KenhThucHien
+    return Head(
+        code.code,
+        code.known,
+        code.source_system,
+        known,
+        version,
+        procedure,
+        suffix,
+        None,
+        clean(item.DonViXuLy, "DonViXuLy", limit=300),
+        status,
+        False,
+        1 if channel is None else _channel(channel),
+        submitted_at,
+        received_at,
+        due_at,
+        finished_at,
+        returned_at,
+        rejected_at,
+        supplements,
+    )
+
+
+def _channel(value: str | int) -> int:
+    try:
+        return _CHANNELS[value]
+    except KeyError:
+        raise Refused(
+            "KenhThucHien",
+            "KenhThucHien: cần 1 (trực tiếp), 2 (trực tuyến) hoặc 3 (bưu chính).",
+            "KenhThucHien: expected 1, 2 or 3",
+        ) from None
+
+
+def _supplements(items: list[SupplementItem], now: datetime) -> tuple[str | None, datetime]:
+    latest = NO_TIME
+    rows: list[tuple[datetime, dict[str, str | None]]] = []
+    for index, item in enumerate(items):
+        path = f"DanhSachHoSoBoSung[{index}]"
+        requested_at = moment(item.NgayBoSung, f"{path}.NgayBoSung")
+        completed_at = moment(item.NgayTiepNhanBoSung, f"{path}.NgayTiepNhanBoSung")
+        before = moment(item.NgayHenTraTruoc, f"{path}.NgayHenTraTruoc")
+        after = moment(item.NgayHenTraMoi, f"{path}.NgayHenTraMoi")
+        if requested_at is None:
+            if completed_at is None and before is None and after is None:
+                continue  # an empty form: some clients send one with every dossier
+            raise Refused(
+                f"{path}.NgayBoSung",
+                f"{path}.NgayBoSung: thiếu ngày yêu cầu bổ sung.",
+                f"{path}.NgayBoSung: the day of the request is missing",
+            )
+        events = (f"{path}.NgayBoSung", requested_at), (f"{path}.NgayTiepNhanBoSung", completed_at)
+        check_not_ahead(events, now)
+        latest = max(latest, requested_at, completed_at or NO_TIME)
+        rows.append((requested_at, supplement(requested_at, completed_at, before, after)))
+    rows.sort(key=lambda row: row[0])
+    return (_json.encode([row for _, row in rows]).decode() if rows else None), latest
+
+
+def supplement(
+    requested_at: datetime, completed_at: datetime | None, before: datetime | None, after: datetime | None
+) -> dict[str, str | None]:
+    """One entry of dossier.supplements."""
+    return {
+        "requested_at": requested_at.isoformat(),
+        "completed_at": completed_at and completed_at.isoformat(),
+        "due_before": before and before.isoformat(),
+        "due_after": after and after.isoformat(),
+    }
+
+
+def step(item: StepItem, now: datetime) -> Step:
+    """Raises Refused with the field at fault. A step without ThoiDiemXuLy has no place in time and is refused."""
+    code = dossier_code(item.MaHoSo, "MaHoSo")
+    at = moment(item.ThoiDiemXuLy, "ThoiDiemXuLy")
+    if at is None:
+        raise Refused(
+            "ThoiDiemXuLy", "ThoiDiemXuLy: thiếu thời điểm xử lý.", "ThoiDiemXuLy: the moment is missing"
+        )
+    check_not_ahead((("ThoiDiemXuLy", at),), now)
+    known = (Known.OFFICER.value if item.NguoiXuLy is not None else 0) | (
+        Known.OFFICER_TITLE.value if item.ChucDanh is not None else 0
+    )
+    return Step(
+        code.code,
+        at,
+        status_of(item.TrangThai, "TrangThai") or 0,
+        clean(item.NguoiXuLy, "NguoiXuLy", limit=200),
+        clean(item.ChucDanh, "ChucDanh", limit=200),
+        moment(item.NgayBatDau, "NgayBatDau"),
+        known,
+    )

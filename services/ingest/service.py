@@ -1,0 +1,306 @@
+"""accept(): the one door (architecture.md §4). Pull, push and import all end here.
+
+Set-based: one statement writes all heads of a batch in key order, lets the newer version win, and queues a change
+for what it really wrote, in the caller's transaction. What arrives late, twice or in another order ends in the same
+rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.ingest import queries
+from services.ingest.normalise import Head, Refusal, Step
+from services.ingest.resolve import load
+from shared import queue
+from shared.db import driver, rows_to_columns
+from shared.vocabulary import Consumer, Known, Portal, UnitVia
+
+ACCEPTED, UNCHANGED, STALE, REJECTED = "accepted", "unchanged", "stale", "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`results`: one per head given, in order. `known_before`: codes whose head the copy already had."""
+
+    results: list[str]
+    known_before: set[str]
+    accepted: int
+    unchanged: int
+    stale: int
+    rejected: int
+
+
+_OFFICER = Known.OFFICER.value | Known.OFFICER_TITLE.value
+
+# The columns of Head, then what accept() adds. `code` and `portal` are the key and never updated.
+_HEAD = {
+    "code": "text",
+    "code_known": "bool",
+    "source_system": "text",
+    "known": "int4",
+    "version": "timestamptz",
+    "procedure_code": "text",
+    "procedure_suffix": "text",
+    "agency_code": "text",
+    "unit_name": "text",
+    "status": "int2",
+    "cancelled": "bool",
+    "channel": "int2",
+    "submitted_at": "timestamptz",
+    "received_at": "timestamptz",
+    "due_at": "timestamptz",
+    "finished_at": "timestamptz",
+    "returned_at": "timestamptz",
+    "rejected_at": "timestamptz",
+    "supplements": "jsonb",
+    "unit_code": "text",
+    "unit_via": "text",
+}
+_UPDATED = [name for name in _HEAD if name not in ("code", "known")]
+_COMPARED = [name for name in _UPDATED if name != "version"]
+
+_WRITE_HEADS = f"""
+WITH incoming AS (
+  SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_HEAD.values(), 4))})
+    AS t({", ".join(_HEAD)})
+), written AS (
+  INSERT INTO dossier AS d ({", ".join(_HEAD)}, portal, via, learnt_at)
+  SELECT {", ".join(_HEAD)}, $1, $2, $3 FROM incoming ORDER BY code
+  ON CONFLICT (code, portal) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in _UPDATED)},
+    known = (d.known & {_OFFICER}) | (excluded.known & ~{_OFFICER}),
+    via = excluded.via, learnt_at = excluded.learnt_at, vanished_at = NULL
+  WHERE d.version IS NULL OR excluded.version > d.version
+    OR (excluded.version = d.version AND (
+      (d.known & ~{_OFFICER}) <> (excluded.known & ~{_OFFICER}) OR d.vanished_at IS NOT NULL
+      OR ({", ".join(f"d.{name}" for name in _COMPARED)})
+        IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _COMPARED)})))
+  RETURNING d.code, (d.xmax = 0) AS inserted
+), queued AS (
+  INSERT INTO change (code, consumer, wake_at, queued_at)
+  SELECT code, consumer, $3, $3 FROM written, (VALUES ('reconcile'), ('indicators')) AS c(consumer)
+), to_look_up AS (
+  INSERT INTO presence (code, portal) SELECT code, 'national' FROM written WHERE inserted AND $1 <> 'national'
+  ON CONFLICT DO NOTHING
+)
+SELECT code, inserted FROM written
+"""  # noqa: S608 - column names are ours
+
+# A step may come before its dossier's head: then the row waits with version NULL for it.
+_WRITE_OFFICERS = f"""
+WITH incoming AS (
+  SELECT * FROM unnest($4::text[], $5::bool[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::int2[],
+                       $11::int4[])
+    AS t(code, code_known, source_system, officer, officer_title, officer_at, step_status, known)
+), written AS (
+  INSERT INTO dossier AS d (code, portal, code_known, source_system, known, unit_via, cancelled, officer,
+                            officer_title, officer_at, step_status, via, learnt_at)
+  SELECT code, $1, code_known, source_system, known, 'none', false, officer, officer_title, officer_at, step_status,
+         $2, $3
+  FROM incoming ORDER BY code
+  ON CONFLICT (code, portal) DO UPDATE SET
+    officer = excluded.officer, officer_title = excluded.officer_title, officer_at = excluded.officer_at,
+    step_status = excluded.step_status, known = (d.known & ~{_OFFICER}) | excluded.known,
+    learnt_at = excluded.learnt_at
+  WHERE d.officer_at IS NULL OR excluded.officer_at > d.officer_at
+    OR (excluded.officer_at = d.officer_at
+        AND (d.officer, d.officer_title, d.step_status, d.known & {_OFFICER})
+          IS DISTINCT FROM (excluded.officer, excluded.officer_title, excluded.step_status, excluded.known))
+  RETURNING d.code, (d.xmax = 0) AS inserted
+), to_look_up AS (
+  INSERT INTO presence (code, portal) SELECT code, 'national' FROM written WHERE inserted AND $1 <> 'national'
+  ON CONFLICT DO NOTHING
+)
+SELECT code FROM written
+"""  # noqa: S608
+
+_WRITE_STEPS = """
+WITH incoming AS (
+  SELECT * FROM unnest($3::text[], $4::timestamptz[], $5::int2[], $6::text[], $7::text[], $8::timestamptz[])
+    AS t(code, occurred_at, status, officer, officer_title, started_at)
+)
+INSERT INTO dossier_step AS s (code, portal, occurred_at, status, officer, officer_title, started_at, learnt_at)
+SELECT code, $1, occurred_at, status, officer, officer_title, started_at, $2 FROM incoming
+ORDER BY code, occurred_at, status
+ON CONFLICT (code, portal, occurred_at, status) DO UPDATE SET
+  officer = excluded.officer, officer_title = excluded.officer_title, started_at = excluded.started_at,
+  learnt_at = excluded.learnt_at
+WHERE (s.officer, s.officer_title, s.started_at)
+  IS DISTINCT FROM (excluded.officer, excluded.officer_title, excluded.started_at)
+RETURNING code
+"""
+
+
+async def accept(
+    session: AsyncSession,
+    *,
+    portal: Portal,
+    via: str,
+    door: str,
+    sender: str,
+    now: datetime,
+    heads: Sequence[Head | Refusal] = (),
+    steps: Sequence[Step | Refusal] = (),
+) -> Outcome:
+    """Store a batch in the caller's transaction. Good items are stored whatever happens to the others; a refused one
+    goes to quarantine. Nothing is committed here."""
+    refused = [item for item in (*heads, *steps) if type(item) is Refusal]
+    if refused:
+        await _quarantine(session, refused, portal=portal, door=door, sender=sender, now=now)
+    good = [item for item in heads if type(item) is Head] if refused else heads
+    results, known_before = await _write_heads(session, good, portal=portal, via=via, now=now)  # type: ignore[arg-type]
+    if refused:
+        in_order = iter(results)
+        results = [REJECTED if type(item) is Refusal else next(in_order) for item in heads]
+    if steps:
+        good_steps = [item for item in steps if type(item) is Step]
+        await _write_steps(session, good_steps, portal=portal, via=via, now=now)
+    return Outcome(
+        results=results,
+        known_before=known_before,
+        accepted=results.count(ACCEPTED),
+        unchanged=results.count(UNCHANGED),
+        stale=results.count(STALE),
+        rejected=len(refused),
+    )
+
+
+async def _write_heads(
+    session: AsyncSession, heads: Sequence[Head], *, portal: Portal, via: str, now: datetime
+) -> tuple[list[str], set[str]]:
+    if not heads:
+        return [], set()
+    newest: dict[str, Head] = {head.code: head for head in heads}
+    repeated = len(newest) < len(heads)
+    if repeated:  # a code twice in one batch: as if they had come one after the other
+        newest = {}
+        for head in heads:
+            before = newest.get(head.code)
+            if before is None or head.version >= before.version:
+                newest[head.code] = head
+    directory = await load(session)
+    resolve = directory.resolve
+    units = [resolve(h.agency_code, h.unit_name, h.code, h.received_at) for h in newest.values()]
+    columns = [*zip(*newest.values(), strict=True), *zip(*units, strict=True)]
+    connection = await driver(session)
+    written = await connection.fetch(_WRITE_HEADS, portal.value, via, now, *columns)
+    await connection.execute("SELECT pg_notify($1, '')", queue.CHANNEL)
+    inserted = {row[0] for row in written if row[1]}
+    results = dict.fromkeys(newest, ACCEPTED)
+    if len(written) < len(newest):
+        untouched = newest.keys() - {row[0] for row in written}
+        for code, version in await queries.versions(session, untouched, portal=portal):
+            results[code] = UNCHANGED if version == newest[code].version else STALE
+    known_before = results.keys() - inserted
+    if not repeated:
+        return list(results.values()), known_before
+    return [_of_repeated(head, newest[head.code], results[head.code]) for head in heads], known_before
+
+
+def _of_repeated(head: Head, winner: Head, result: str) -> str:
+    if head is winner:
+        return result
+    if head.version < winner.version:
+        # Whether it came before or after the winner: had it been stored, the winner would have replaced it.
+        return STALE
+    return UNCHANGED if head == winner else result
+
+
+async def _write_steps(
+    session: AsyncSession, steps: Sequence[Step], *, portal: Portal, via: str, now: datetime
+) -> None:
+    if not steps:
+        return
+    connection = await driver(session)
+    changed: set[str] = set()
+    kept = {(step.code, step.occurred_at, step.status): step for step in steps if step.keep}
+    if kept:
+        rows = [(s.code, s.occurred_at, s.status, s.officer, s.officer_title, s.started_at) for s in kept.values()]
+        written = await connection.fetch(_WRITE_STEPS, portal.value, now, *rows_to_columns(rows, 6))
+        changed = {row["code"] for row in written}
+    newest: dict[str, Step] = {}
+    for step in steps:
+        before = newest.get(step.code)
+        if before is None or step.occurred_at >= before.occurred_at:
+            newest[step.code] = step
+    forms = queries.code_forms(newest)
+    rows_of_officers = [
+        (s.code, *forms[s.code], s.officer, s.officer_title, s.occurred_at, s.status or None, s.known)
+        for s in newest.values()
+    ]
+    written = await connection.fetch(
+        _WRITE_OFFICERS, portal.value, via, now, *rows_to_columns(rows_of_officers, 8)
+    )
+    changed |= {row["code"] for row in written}
+    await queue.enqueue(session, changed, consumers=(Consumer.RECONCILE, Consumer.INDICATORS), now=now)
+
+
+_json = msgspec.json.Encoder()
+
+
+async def _quarantine(
+    session: AsyncSession,
+    refused: Sequence[Refusal],
+    *,
+    portal: Portal,
+    door: str,
+    sender: str,
+    now: datetime,
+) -> None:
+    rows: list[tuple[Any, ...]] = [
+        (r.code, r.field, f"{r.vi} | {r.en}", r.digest, r.position, r.content and _json.encode(r.content).decode())
+        for r in {(r.digest, r.field): r for r in refused}.values()
+    ]
+    rows.sort(key=lambda row: (row[3], row[1]))
+    await (await driver(session)).execute(
+        """
+        INSERT INTO quarantine (door, portal, sender, refused_at, code, field, reason, digest, position, content)
+        SELECT $1, $2, $3, $4, t.* FROM
+          unnest($5::text[], $6::text[], $7::text[], $8::bytea[], $9::int8[], $10::jsonb[]) AS t
+        ON CONFLICT (digest, door, field) DO UPDATE SET refused_at = excluded.refused_at
+        """,
+        door,
+        portal.value,
+        sender,
+        now,
+        *rows_to_columns(rows, 6),
+    )
+
+
+async def re_resolve(session: AsyncSession, *, now: datetime) -> int:
+    """After units or aliases changed: resolve again what had only been guessed by the dossier's code or not at all.
+    Set-based over the distinct ways of naming a unit. Returns the number of copies that changed."""
+    directory = await load(session)
+    connection = await driver(session)
+    rows = await connection.fetch(
+        "SELECT code, portal, agency_code, unit_name, received_at, unit_code, unit_via FROM dossier"
+        " WHERE unit_via IN ($1, $2)",
+        UnitVia.NONE.value,
+        UnitVia.DOSSIER_CODE.value,
+    )
+    moved = []
+    for row in rows:
+        unit = directory.resolve(row["agency_code"], row["unit_name"], row["code"], row["received_at"])
+        if unit != (row["unit_code"], row["unit_via"]):
+            moved.append((row["code"], row["portal"], *unit))
+    moved.sort()
+    await connection.execute(
+        "UPDATE dossier d SET unit_code = t.unit_code, unit_via = t.unit_via"
+        " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS t(code, portal, unit_code, unit_via)"
+        " WHERE d.code = t.code AND d.portal = t.portal",
+        *rows_to_columns(moved, 4),
+    )
+    await queue.enqueue(
+        session, [row[0] for row in moved], consumers=(Consumer.RECONCILE, Consumer.INDICATORS), now=now
+    )
+    return len(moved)
+
+
+__all__ = ["ACCEPTED", "REJECTED", "STALE", "UNCHANGED", "Outcome", "accept", "re_resolve"]
