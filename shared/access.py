@@ -20,13 +20,17 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.db import Session
-from shared.errors import Forbidden, NotFound, Unauthenticated
+from shared.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from shared.identifiers import is_within, normalise_unit_code
 from shared.models import ApiKey, Unit
 from shared.vocabulary import Role
 
 READERS = (Role.ADMIN, Role.CENTRE, Role.UNIT, Role.READER)
 """Roles that may read figures and findings of their unit."""
+
+
+WHOLE_PROVINCE = (Role.ADMIN, Role.CENTRE, Role.INTEGRATOR)
+"""Roles that act for all units: what they push or decide is not one unit's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,15 @@ async def create_key(
     session: AsyncSession, *, role: Role, unit_code: str, now: datetime, by: str, note: str = ""
 ) -> tuple[str, str]:
     """Make a key. Returns (id, key); the key is shown this once. Raises NotFound for an unknown unit, except the
-    province while no unit has been pulled yet."""
+    province while no unit has been pulled yet; Invalid for a unit below the province where the role acts for all."""
     unit_code = normalise_unit_code(unit_code)
     if "." in unit_code:
+        if role in WHOLE_PROVINCE:
+            raise Invalid(
+                f"Khóa vai trò {role.value} phải thuộc cấp tỉnh.",
+                f"A key of the role {role.value} belongs to the province, not to a unit below it.",
+                field="unit",
+            )
         known = await session.scalar(select(Unit.code).where(Unit.code == unit_code).limit(1))
         if known is None:
             raise NotFound(f"Không có đơn vị {unit_code}.", f"There is no unit {unit_code}.", field="unit")

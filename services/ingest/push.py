@@ -1,0 +1,219 @@
+"""POST /v1/dossiers: pushes in our own form, as a JSON array or as an NDJSON stream.
+
+An array is one transaction and one answer. A stream is worked off in batches, each in its own transaction; a line of
+the answer is written only after the batch of its item has been committed, so an acknowledged item is never lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from services.ingest import own_messages, service
+from services.ingest.normalise import Head, Refusal, Refused, Step, refusal
+from services.ingest.own_messages import Pushed
+from shared.db import session_scope
+from shared.errors import Invalid, Unreadable
+from shared.settings import Settings
+from shared.vocabulary import Portal
+
+BATCH = 2000
+LINE_LIMIT = 1024 * 1024
+"""Bytes of one NDJSON line; a longer one is refused and the stream goes on."""
+PAUSE = 0.5
+"""Seconds without a new line after which a started batch is written anyway: a slow sender gets its answers."""
+
+_encode = msgspec.json.Encoder().encode
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def read_array(body: bytes, *, now: datetime) -> list[Pushed | Refusal]:
+    """Raises Unreadable where the body is not JSON, Invalid where it is no array."""
+    try:
+        raws = _array.decode(body)
+    except msgspec.ValidationError:
+        raise Invalid(
+            "Cần một mảng JSON các hồ sơ.", "Expected a JSON array of dossiers.", field="body"
+        ) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise Unreadable("Nội dung không phải JSON hợp lệ.", "The body is not valid JSON.") from None
+    return [own_messages.read(raw, position=n, now=now) for n, raw in enumerate(raws)]
+
+
+async def store(
+    session: AsyncSession, items: list[Pushed | Refusal], *, sender: str, now: datetime
+) -> list[dict[str, Any]]:
+    """One result per item, in order: {index, code, result} and, where refused, field and reason."""
+    results: list[dict[str, Any]] = [{} for _ in items]
+    for portal in Portal:  # a batch may speak of several copies; nearly all speak of one
+        mine = [(n, item) for n, item in enumerate(items) if _portal(item) is portal]
+        if not mine:
+            continue
+        heads: list[Head | Refusal] = [item if isinstance(item, Refusal) else item.head for _, item in mine]
+        steps: list[Step | Refusal] = [
+            step for _, item in mine if isinstance(item, Pushed) for step in item.steps
+        ]
+        outcome = await service.accept(
+            session,
+            portal=portal,
+            via="push",
+            door="dossiers",
+            sender=sender,
+            now=now,
+            heads=heads,
+            steps=steps,
+        )
+        for (n, item), result in zip(mine, outcome.results, strict=True):
+            results[n] = _result(n, item, result)
+    return results
+
+
+def _portal(item: Pushed | Refusal) -> Portal:
+    return Portal.PROVINCIAL if isinstance(item, Refusal) else item.portal
+
+
+def _result(index: int, item: Pushed | Refusal, result: str) -> dict[str, Any]:
+    if isinstance(item, Refusal):
+        return {
+            "index": item.position,
+            "code": item.code,
+            "result": result,
+            "field": item.field,
+            "reason": item.en,
+            "reason_vi": item.vi,
+        }
+    return {"index": index, "code": item.head.code, "result": result}
+
+
+def count(results: list[dict[str, Any]]) -> dict[str, int]:
+    counts = dict.fromkeys((service.ACCEPTED, service.UNCHANGED, service.STALE, service.REJECTED), 0)
+    for result in results:
+        counts[result["result"]] += 1
+    return counts
+
+
+async def stream(
+    chunks: AsyncIterator[bytes], engine: AsyncEngine, settings: Settings, *, sender: str
+) -> AsyncIterator[bytes]:
+    """NDJSON in, NDJSON out: one line per item, then a line with the counts.
+
+    Reading goes on while the answer is being written (a client that sends all before it reads would else wait for us
+    while we wait for it). If the database goes away the answer ends with a line that says from which line on nothing
+    has been stored; those lines are sent again."""
+    answers: asyncio.Queue[bytes | None] = asyncio.Queue()
+    worker = asyncio.create_task(_work(chunks, engine, settings, sender, answers))
+    try:
+        while (answer := await answers.get()) is not None:
+            yield answer
+    finally:
+        # The client has gone: what is committed stays, the batch at hand is finished or rolled back as a whole.
+        worker.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await worker
+
+
+async def _work(
+    chunks: AsyncIterator[bytes],
+    engine: AsyncEngine,
+    settings: Settings,
+    sender: str,
+    answers: asyncio.Queue[bytes | None],
+) -> None:
+    totals = dict.fromkeys((service.ACCEPTED, service.UNCHANGED, service.STALE, service.REJECTED), 0)
+    position = 0
+    try:
+        async for lines in _batches(chunks):
+            now = settings.now()
+            items = [_line(line, position + n, now) for n, line in enumerate(lines)]
+            async with session_scope(engine) as session:
+                results = await store(session, items, sender=sender, now=now)
+            for n, result in enumerate(results):
+                result["index"] = position + n
+                totals[result["result"]] += 1
+            position += len(lines)
+            answers.put_nowait(b"".join(_encode(result) + b"\n" for result in results))
+        answers.put_nowait(_encode({"counts": totals}) + b"\n")
+    except (DBAPIError, OSError, TimeoutError):
+        stopped = {
+            "error": "unavailable",
+            "from_index": position,
+            "reason": "the database does not answer; send again from this line on",
+            "reason_vi": "Cơ sở dữ liệu tạm thời không trả lời; hãy gửi lại từ dòng này.",
+            "counts": totals,
+        }
+        answers.put_nowait(_encode(stopped) + b"\n")
+    finally:
+        answers.put_nowait(None)
+
+
+def _line(line: bytes | None, position: int, now: datetime) -> Pushed | Refusal:
+    if line is None:
+        error = Refused(
+            "line",
+            f"Dòng dài quá {LINE_LIMIT // 1024} KB.",
+            f"the line is longer than {LINE_LIMIT // 1024} KB",
+        )
+        return refusal(error, position=position, raw=position.to_bytes(8, "big"), item=None)
+    return own_messages.read(line, position=position, now=now)
+
+
+async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes | None]]:
+    """Lines in batches of at most BATCH; a started batch is given out when the sender pauses. None: a line that was
+    too long. Empty lines are no items."""
+    reader = asyncio.create_task(_next(chunks))
+    pending = b""
+    skipping = False
+    lines: list[bytes | None] = []
+    try:
+        while True:
+            done, _ = await asyncio.wait({reader}, timeout=PAUSE)
+            if not done:
+                if lines:
+                    yield lines
+                    lines = []
+                continue
+            chunk = reader.result()
+            if chunk is None:
+                break
+            reader = asyncio.create_task(_next(chunks))
+            *whole, pending = (pending + chunk).split(b"\n")
+            for line in whole:
+                if skipping or len(line) > LINE_LIMIT:
+                    lines.append(None)
+                    skipping = False
+                elif line and not line.isspace():
+                    lines.append(line)
+            if len(pending) > LINE_LIMIT:
+                pending, skipping = b"", True
+            for batch in _full(lines):
+                yield batch
+        if skipping:
+            lines.append(None)
+        elif pending and not pending.isspace():
+            lines.append(pending)
+        for batch in _full(lines):
+            yield batch
+        if lines:
+            yield lines
+    finally:
+        reader.cancel()
+
+
+def _full(lines: list[bytes | None]) -> Iterator[list[bytes | None]]:
+    while len(lines) >= BATCH:
+        batch = lines[:BATCH]
+        del lines[:BATCH]
+        yield batch
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(chunks, None)
+
+
