@@ -11,7 +11,7 @@ import re
 import tomllib
 from bisect import bisect_left, bisect_right
 from calendar import monthrange
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_CEILING, Decimal
@@ -296,20 +296,16 @@ def working_days_between(start: date, end: date) -> int:
     Negative if `end` is before `start`: then the working days from `end` on, before `start`.
     """
     if end < start:
-        return _working_before(end, inclusive=False) - _working_before(start, inclusive=False)
-    return _working_before(end, inclusive=True) - _working_before(start, inclusive=True)
+        return -_working_days(end, start, bisect_left)
+    return _working_days(start, end, bisect_right)
 
 
-def _working_before(day: date, *, inclusive: bool) -> int:
-    bisect = bisect_right if inclusive else bisect_left
-    return _working_until(day.year) + bisect(_year(day.year).working, day.toordinal())
-
-
-@lru_cache(maxsize=256)
-def _working_until(year: int) -> int:
-    """Working days from an arbitrary origin to the year's start: only differences mean something."""
-    return sum(len(_year(each).working) for each in range(FIRST_YEAR, year)) - sum(
-        len(_year(each).working) for each in range(year, FIRST_YEAR)
+def _working_days(start: date, end: date, place: Callable[[tuple[int, ...], int], int]) -> int:
+    whole = sum(len(_year(year).working) for year in range(start.year, end.year))
+    return (
+        whole
+        + place(_year(end.year).working, end.toordinal())
+        - place(_year(start.year).working, start.toordinal())
     )
 
 
