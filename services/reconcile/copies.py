@@ -1,0 +1,88 @@
+"""Values that the comparison works on: what each portal says of one dossier, and what look-ups proved.
+Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.vocabulary import Known, Portal, UnitVia
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One portal's copy (shared/models/dossier.py has the meaning of each field; moments are aware).
+
+    `known` says which fields this copy is able to tell; `version` None: only steps have come, the head is
+    unknown.
+    """
+
+    portal: Portal
+    known: Known
+    version: datetime | None
+    via: str
+    learnt_at: datetime
+    source_system: str = "unknown"
+    procedure_code: str | None = None
+    unit_code: str | None = None
+    unit_name: str | None = None
+    unit_via: str = UnitVia.NONE
+    status: int | None = None
+    cancelled: bool = False
+    received_at: datetime | None = None
+    due_at: datetime | None = None
+    finished_at: datetime | None = None
+    officer: str | None = None
+    officer_title: str | None = None
+    officer_at: datetime | None = None
+    step_status: int | None = None
+    vanished_at: datetime | None = None
+
+    def knows(self, field: Known) -> bool:
+        return field in self.known
+
+    @property
+    def _step_leads(self) -> bool:
+        """Whether the newest step tells a later state than the head."""
+        return (
+            bool(self.step_status)
+            and self.officer_at is not None
+            and (self.version is None or self.officer_at > self.version)
+        )
+
+    @property
+    def effective_status(self) -> int | None:
+        """The newest state that this copy tells; None: unknown."""
+        if self._step_leads:
+            return self.step_status
+        return self.status if self.knows(Known.STATUS) else None
+
+    @property
+    def status_at(self) -> datetime | None:
+        """When what tells the state happened."""
+        return self.officer_at if self._step_leads else self.version
+
+    @property
+    def compared_unit(self) -> str | None:
+        """The unit, where it was told; None where it is unknown or was only read off the dossier's code,
+        which says who gave the code out and not who handles the dossier."""
+        told = self.knows(Known.UNIT) and self.unit_via in (UnitVia.AGENCY_CODE, UnitVia.ALIAS)
+        return self.unit_code if told else None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """The newest proof that the national portal holds the code, or does not. found None: not asked yet."""
+
+    found: bool | None
+    checked_at: datetime | None
+    via: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """national: a look-up of this very code (or a complete list window). provincial_complete_through:
+    everything that the provincial system held at that moment has been seen."""
+
+    national: Presence | None = None
+    provincial_complete_through: datetime | None = None

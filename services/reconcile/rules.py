@@ -1,0 +1,225 @@
+"""The rules by which the copies of a dossier are compared: one ordered table. Pure.
+
+Each rule says FOUND, CLEAR or UNKNOWN. Rules of one group stand in order, the special case before the
+general one: the first that is not CLEAR ends the group, so one cause is told once, and a special case that
+cannot be told from the general one raises neither. What is not known never makes a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from services.reconcile import judge
+from services.reconcile.copies import Copy
+from services.reconcile.judge import Case, Verdict
+from shared.calendar import TZ
+from shared.vocabulary import STATUS_NAMES, DossierStatus, Portal
+
+Responsible = Literal["unit", "department", "vnpt", "centre"]
+RESPONSIBLE_NAMES: dict[str, str] = {
+    "unit": "Đơn vị xử lý hồ sơ",
+    "department": "Sở, ban, ngành quản lý lĩnh vực",
+    "vnpt": "VNPT (đơn vị vận hành hệ thống, đồng bộ dữ liệu)",
+    "centre": "Trung tâm Phục vụ hành chính công và Kiểm soát thủ tục hành chính",
+}
+PORTAL_NAMES: dict[Portal, str] = {
+    Portal.PROVINCIAL: "hệ thống một cửa của tỉnh",
+    Portal.SENT: "dữ liệu tỉnh đã gửi lên quốc gia",
+    Portal.NATIONAL: "Cổng Dịch vụ công quốc gia",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the table.
+
+    looks_at: "dossier" (is it there at all), "pair" (two copies), "officer" (the copy that makes the
+    officer public). reads: the Copy field whose values are told. unknown: what not knowing means, in words.
+    clock: which part's version says whether the receiving side could have known ("status": the newest step
+    counts too).
+    """
+
+    kind: str
+    group: str
+    looks_at: Literal["dossier", "pair", "officer"]
+    title: str
+    sentence: str
+    unknown: str
+    responsible: Responsible
+    source: str
+    judge: Callable[[Case], Verdict]
+    reads: str
+    clock: Literal["head", "status"] = "head"
+
+
+_END_UNKNOWN = "Một bản không cho biết ngày kết thúc, ngày tiếp nhận hoặc trạng thái: không kết luận."
+_FIELD_UNKNOWN = "Một trong hai bản không cho biết trường này: không kết luận."
+RULES: tuple[Rule, ...] = (
+    Rule(
+        kind="missing_on_national",
+        group="national",
+        looks_at="dossier",
+        title="Hồ sơ chưa có trên Cổng DVCQG",
+        sentence="Hồ sơ đã tiếp nhận {a} theo {a_portal} nhưng Cổng Dịch vụ công quốc gia không có.",
+        unknown="Chưa tra cứu mã hồ sơ trên Cổng DVCQG, hoặc không rõ ngày tiếp nhận: không kết luận.",
+        responsible="vnpt",
+        source="R11; portals.md §1.3, §1.9 (10); architecture.md §4",
+        judge=judge.missing_on_national,
+        reads="received_at",
+    ),
+    Rule(
+        kind="missing_on_provincial",
+        group="provincial",
+        looks_at="dossier",
+        title="Hồ sơ không có trên hệ thống một cửa của tỉnh",
+        sentence="Hồ sơ tiếp nhận {a} theo {a_portal} nhưng hệ thống một cửa của tỉnh không có.",
+        unknown="Hệ thống một cửa chưa được đọc đầy đủ đến thời điểm cần thiết: không kết luận.",
+        responsible="unit",
+        source="R11; portals.md §1.9 (4); architecture.md §4",
+        judge=judge.missing_on_provincial,
+        reads="received_at",
+    ),
+    Rule(
+        kind="status_overwritten",
+        group="status",
+        looks_at="pair",
+        title="Trạng thái bị ghi đè thành “Đã xử lý xong”",
+        sentence="{A_portal} ghi “{a}” nhưng {b_portal} ghi “{b}”: trạng thái bị ghi đè trước khi gửi.",
+        unknown=_FIELD_UNKNOWN,
+        responsible="vnpt",
+        source="R4, R11; portals.md §1.9 (1)",
+        judge=judge.status_overwritten,
+        reads="status",
+        clock="status",
+    ),
+    Rule(
+        kind="status_differs",
+        group="status",
+        looks_at="pair",
+        title="Trạng thái hồ sơ khác nhau",
+        sentence="{A_portal} ghi trạng thái “{a}”, {b_portal} ghi “{b}”.",
+        unknown=_FIELD_UNKNOWN,
+        responsible="vnpt",
+        source="R11; portals.md §1.6",
+        judge=judge.status_differs,
+        reads="status",
+        clock="status",
+    ),
+    Rule(
+        kind="appointment_missing",
+        group="appointment",
+        looks_at="pair",
+        title="Thiếu ngày hẹn trả",
+        sentence="{A_portal} hẹn trả {a} nhưng {b_portal} không có ngày hẹn trả.",
+        unknown=_FIELD_UNKNOWN,
+        responsible="vnpt",
+        source="R4, R11; portals.md §1.9 (3, 11)",
+        judge=judge.appointment_missing,
+        reads="due_at",
+    ),
+    Rule(
+        kind="appointment_differs",
+        group="appointment",
+        looks_at="pair",
+        title="Ngày hẹn trả khác nhau",
+        sentence="{A_portal} hẹn trả {a}, {b_portal} hẹn trả {b}.",
+        unknown=_FIELD_UNKNOWN,
+        responsible="vnpt",
+        source="R4, R11; portals.md §1.9 (13)",
+        judge=judge.appointment_differs,
+        reads="due_at",
+    ),
+    Rule(
+        kind="end_stamped_as_receipt",
+        group="end",
+        looks_at="pair",
+        title="Ngày kết thúc bị ghi bằng ngày tiếp nhận",
+        sentence="{A_portal} kết thúc xử lý {a}, {b_portal} ghi {b}, trùng ngày tiếp nhận.",
+        unknown=_END_UNKNOWN,
+        responsible="vnpt",
+        source="R11; portals.md §1.9 (2)",
+        judge=judge.end_stamped_as_receipt,
+        reads="finished_at",
+    ),
+    Rule(
+        kind="end_differs",
+        group="end",
+        looks_at="pair",
+        title="Ngày kết thúc xử lý khác nhau",
+        sentence="{A_portal} kết thúc xử lý {a}, {b_portal} ghi {b}.",
+        unknown=_END_UNKNOWN,
+        responsible="vnpt",
+        source="R4, R11; portals.md §1.9 (14, 15)",
+        judge=judge.end_differs,
+        reads="finished_at",
+    ),
+    Rule(
+        kind="procedure_differs",
+        group="procedure",
+        looks_at="pair",
+        title="Mã thủ tục hành chính khác nhau",
+        sentence="{A_portal} ghi thủ tục {a}, {b_portal} ghi thủ tục {b}.",
+        unknown=_FIELD_UNKNOWN,
+        responsible="vnpt",
+        source="R11; portals.md §4, §5",
+        judge=judge.procedure_differs,
+        reads="procedure_code",
+    ),
+    Rule(
+        kind="unit_differs",
+        group="unit",
+        looks_at="pair",
+        title="Đơn vị xử lý khác nhau",
+        sentence="{A_portal} ghi đơn vị xử lý {a}, {b_portal} ghi {b}.",
+        unknown="Đơn vị của một trong hai bản chưa xác định được (hoặc chỉ suy từ mã hồ sơ): không kết luận.",
+        responsible="vnpt",
+        source="R11; portals.md §1.4 (DonViXuLy là tên), architecture.md §4",
+        judge=judge.unit_differs,
+        reads="unit_code",
+    ),
+    Rule(
+        kind="officer_missing",
+        group="officer",
+        looks_at="officer",
+        title="Thiếu tên cán bộ, công chức thụ lý",
+        sentence="Bước xử lý mới nhất trong {b_portal} không có tên cán bộ, công chức thụ lý (ghi: {b}).",
+        unknown="Chưa có bước xử lý nào được công khai: không kết luận.",
+        responsible="unit",
+        source="R4 (45/VPUB); portals.md §1.5",
+        judge=judge.officer_missing,
+        reads="officer",
+    ),
+    Rule(
+        kind="officer_title_missing",
+        group="officer",
+        looks_at="officer",
+        title="Thiếu chức danh cán bộ, công chức thụ lý",
+        sentence="Bước xử lý mới nhất trong {b_portal} không có chức danh của cán bộ, công chức thụ lý.",
+        unknown="Chưa có bước xử lý nào được công khai, hoặc bản tin không có chức danh: không kết luận.",
+        responsible="unit",
+        source="R4 (45/VPUB); portals.md §1.5",
+        judge=judge.officer_title_missing,
+        reads="officer_title",
+    ),
+)
+
+
+def read(rule: Rule, copy: Copy) -> object:
+    """The value that a rule tells of a copy, ready for JSON (moments as ISO texts in Việt Nam time)."""
+    value = copy.effective_status if rule.reads == "status" else getattr(copy, rule.reads)
+    return value.astimezone(TZ).isoformat() if isinstance(value, datetime) else value
+
+
+def show(rule: Rule, copy: Copy) -> str:
+    """The same value as an officer reads it."""
+    value = copy.effective_status if rule.reads == "status" else getattr(copy, rule.reads)
+    if isinstance(value, datetime):
+        return value.astimezone(TZ).strftime("%d/%m/%Y %H:%M")
+    if rule.reads == "status" and value in set(DossierStatus):
+        return f"{int(value)} - {STATUS_NAMES[DossierStatus(value)]}"
+    if rule.reads == "unit_code":
+        return f"{copy.unit_name} ({value})" if copy.unit_name else str(value)
+    return str(value) if value else "trống"
