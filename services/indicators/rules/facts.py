@@ -1,0 +1,137 @@
+"""The plain values that a judgement needs, and which copy of a dossier they are taken from. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from shared.reasons import Source
+from shared.vocabulary import Basis, DossierStatus, DurationUnit, Known, Portal
+
+NEEDED = Known.STATUS | Known.RECEIVED_AT | Known.DUE_AT | Known.FINISHED_AT | Known.SUPPLEMENTS
+"""Fields that 2.1 asks of a copy before it is preferred to a fuller one."""
+
+LEAST = Known.STATUS | Known.RECEIVED_AT
+"""Fields without which nothing can be said at all."""
+
+
+class Supplement(NamedTuple):
+    """One request for more papers. moved: the appointment was set anew (NgayHenTraMoi), so the wait is in
+    it."""
+
+    requested_at: datetime | None
+    completed_at: datetime | None
+    moved: bool
+
+
+class Duration(NamedTuple):
+    """The longest time that a procedure may take, over its channels."""
+
+    value: Decimal
+    unit: DurationUnit
+
+
+class Copy(NamedTuple):
+    """What one portal tells of a dossier; the columns of `dossier`, and when steps entered each end state."""
+
+    portal: Portal
+    known: int
+    vanished: bool
+    cancelled: bool
+    version: datetime | None
+    status: int | None
+    received_at: datetime | None
+    due_at: datetime | None
+    finished_at: datetime | None
+    returned_at: datetime | None
+    rejected_at: datetime | None
+    supplements: tuple[Supplement, ...]
+    step_at: datetime | None
+    step_status: int | None
+    step_times: Mapping[int, datetime]
+    unit_code: str | None
+    procedure_code: str | None
+
+
+class Facts(NamedTuple):
+    """What is judged: the copy that counts (None: none does, source says why) and what belongs to it."""
+
+    source: Source
+    copy: Copy | None
+    maximum: Duration | None
+
+
+def choose(copies: Sequence[Copy], presence: bool | None, basis: Basis) -> tuple[Source, Copy | None]:
+    """The copy that counts on a basis (architecture.md §4, Copies).
+
+    Counted: the national copy where it knows what the rule needs, else what was sent: confirmed where a
+    look-up found the code or the nation shows a copy, unconfirmed without any proof, not at all where a
+    look-up did not find it (presence False); else a national copy that knows at least state and receipt. A
+    copy that has vanished from its portal is none.
+    """
+    by_portal = {copy.portal: copy for copy in copies if not copy.vanished}
+    if basis is Basis.PROVINCIAL:
+        provincial = by_portal.get(Portal.PROVINCIAL)
+        return (Source.PROVINCIAL, provincial) if provincial else (Source.NO_COPY, None)
+    national, sent = by_portal.get(Portal.NATIONAL), by_portal.get(Portal.SENT)
+    if national is not None and (national.cancelled or national.known & NEEDED == NEEDED):
+        return Source.NATIONAL, national
+    if sent is not None:
+        if national is not None or presence is True:
+            return Source.SENT_CONFIRMED, sent
+        return (Source.ABSENT, None) if presence is False else (Source.SENT_UNCONFIRMED, sent)
+    if national is not None and national.known & LEAST == LEAST:
+        return Source.NATIONAL, national
+    return Source.NO_COPY, None
+
+
+def state_of(copy: Copy) -> int | None:
+    """The state that is true now: the newest step's where it is newer than the head, else the head's."""
+    if (
+        copy.step_status
+        and copy.step_at is not None
+        and (copy.version is None or copy.step_at > copy.version)
+    ):
+        return copy.step_status
+    return copy.status
+
+
+class End(NamedTuple):
+    """When a dossier ended. at None: in an end state, but nobody says since when; `known_at` is the latest
+    moment by which it was so. done: by state 9 or 10."""
+
+    at: datetime | None
+    known_at: datetime
+    done: DossierStatus
+
+
+def end_of(copy: Copy) -> End | None:
+    """The end by the priority of 2.1: 9 (finished_at, else the step) > 10 (returned_at, else the step) > 8,
+    3, 7 (the step, else rejected_at). None while the state is not an end state, whatever times are filled
+    in.
+
+    Of several steps of one state the latest counts. [I] A dossier in an end state for which no time is told
+    counts as ended at the copy's version (its newest event): the rule has no word for it.
+    """
+    state, steps = state_of(copy), copy.step_times
+    if state not in _ENDS:
+        return None
+    finished = copy.finished_at or steps.get(DossierStatus.DONE)
+    if finished is not None:
+        return End(finished, finished, DossierStatus.DONE)
+    returned = copy.returned_at or steps.get(DossierStatus.RETURNED)
+    if returned is not None:
+        return End(returned, returned, DossierStatus.RETURNED)
+    if state in _CLOSED:
+        closed = steps.get(state) or copy.rejected_at
+        if closed is not None:
+            return End(closed, closed, DossierStatus(state))
+    times = [at for at in (copy.version, copy.step_at, copy.received_at) if at is not None]
+    return End(None, max(times), DossierStatus(state)) if times else None
+
+
+DONE = frozenset({DossierStatus.DONE, DossierStatus.RETURNED})
+_CLOSED = frozenset({DossierStatus.STOPPED, DossierStatus.NOT_RECEIVED, DossierStatus.WITHDRAWN})
+_ENDS = frozenset(int(state) for state in DONE | _CLOSED)
