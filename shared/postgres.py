@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 MAJOR = 18
 SUPERUSER = "postgres"
+PORT = 5432
+"""Of no network: the end of the socket's name."""
 
 # Of the environment, nothing reaches the server: neither the shell's locale nor its PG* variables.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -73,6 +75,7 @@ TUNING = {
 # server's own reports; terse drops details and contexts of what is left.
 FIXED = {
     "listen_addresses": "",
+    "port": str(PORT),
     "password_encryption": "scram-sha-256",
     "logging_collector": "off",
     "log_min_messages": "log",
@@ -107,7 +110,7 @@ class Server:
             username=user,
             password=kept_password(self.data_dir, user, make=False),
             database=database,
-            query={"host": str(self.socket)},
+            query={"host": str(self.socket), "port": str(PORT)},  # else PGPORT would decide
         ).render_as_string(hide_password=False)
 
     def admin_url(self, database: str = "postgres") -> str:
@@ -323,14 +326,14 @@ def _claim(home: Path, cluster: Path, account: Account) -> int:
     handle = os.open(home / "in-use", os.O_RDWR | os.O_CREAT, 0o600)
     os.fchown(handle, account.uid, account.gid)
     title = f"postgres: {_name(cluster)}: "
-    for seconds in (10, 5):  # a killed postmaster's backends end by themselves; then those of ours are ended
+    for seconds in (5, 2):  # a killed postmaster's backends end by themselves; then those of ours are ended
         for _ in range(seconds * 20):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 time.sleep(0.05)
             else:
-                _forget_recycled_pid(cluster)
+                _forget_dead_pid(cluster)
                 return handle
         for process in psutil.process_iter():
             if _title(process).startswith(title):
@@ -342,17 +345,17 @@ def _claim(home: Path, cluster: Path, account: Account) -> int:
     )
 
 
-def _forget_recycled_pid(cluster: Path) -> None:
-    """PostgreSQL itself replaces the pid file of a dead server, but not one whose pid is another program now,
-    as is usual in a restarted container."""
+def _forget_dead_pid(cluster: Path) -> None:
+    """PostgreSQL itself replaces the pid file of a dead server, unless that pid is another program by now or
+    a zombie that nobody reaps: both are usual in containers."""
     pid_file = cluster / "postmaster.pid"
     try:
-        pid = int(pid_file.read_text().splitlines()[0])
-        name = psutil.Process(pid).name()
+        process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+        alive = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, IndexError, psutil.Error):
         return
-    if name != "postgres":
-        log.warning("%s: pid %s of the last server belongs to another program now", cluster, pid)
+    if not alive:
+        log.warning("%s: pid %s of the last server is none any more", cluster, process.pid)
         pid_file.unlink()
 
 

@@ -177,7 +177,7 @@ async def _can_log_in(url: str) -> bool:
         async with _connected(url):
             return True
     except DatabaseUnreachable as error:
-        return isinstance(error.__cause__, asyncpg.InvalidCatalogNameError)
+        return _lacks_database(error.__cause__)
 
 
 async def _grant(owner_url: str, database: str, app: str) -> None:
@@ -207,8 +207,8 @@ async def _connected(url: str, may_lack: str | None = None) -> AsyncIterator[Asy
         try:
             connection = engine.connect()
             await connection
-        except asyncpg.InvalidCatalogNameError:
-            if may_lack is None or parsed.database != may_lack:
+        except DBAPIError as error:
+            if not _lacks_database(error) or may_lack is None or parsed.database != may_lack:
                 raise
             await engine.dispose()
             engine = create_async_engine(
@@ -216,18 +216,30 @@ async def _connected(url: str, may_lack: str | None = None) -> AsyncIterator[Asy
             )
             connection = engine.connect()
             await connection
-    except (OSError, asyncpg.PostgresError, DBAPIError) as error:
+    except (OSError, DBAPIError) as error:
         await engine.dispose()
         where = parsed.host or parsed.query.get("host")
-        said = str(error) if isinstance(error, asyncpg.PostgresError | OSError) else type(error).__name__
-        raise DatabaseUnreachable(f"No connection to PostgreSQL at {where}: {said}") from error
+        said = _drivers(error)
+        raise DatabaseUnreachable(
+            f"No connection to PostgreSQL at {where}: {str(said) or type(said).__name__}"
+        ) from error
     try:
         yield connection
     except DBAPIError as error:
-        raise DatabaseUnusable(f"PostgreSQL refused a step of the preparation: {error.orig}") from None
+        raise DatabaseUnusable(f"PostgreSQL refused a step of the preparation: {_drivers(error)}") from None
     finally:
         await connection.close()
         await engine.dispose()
+
+
+def _drivers(error: BaseException | None) -> BaseException | None:
+    """What asyncpg itself said, under SQLAlchemy's two wrappers."""
+    orig = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(orig, "__cause__", None) or orig
+
+
+def _lacks_database(error: BaseException | None) -> bool:
+    return isinstance(_drivers(error), asyncpg.InvalidCatalogNameError)
 
 
 def scram_verifier(password: str) -> str:
