@@ -19,7 +19,6 @@ from services.sandbox.workdays import iso
 from services.sandbox.world import ClockRefused, World
 
 log = logging.getLogger("sandbox")
-FOLLOW_EVERY = 60.0
 
 
 class Control:
@@ -29,8 +28,10 @@ class Control:
         counts: Counts,
         integrator: Integrator | None,
         follow: Callable[[], datetime] | None,
+        follow_every: float,
     ) -> None:
-        self.world, self.counts, self.integrator, self.follow = world, counts, integrator, follow
+        self.world, self.counts, self.integrator = world, counts, integrator
+        self.follow, self.follow_every = follow, follow_every
         self.last_push: dict[str, object] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._following = False
@@ -131,7 +132,7 @@ class Control:
         """Lets the world's time run with the real one: dossiers arrive, advance, and the integrator tells."""
         assert self.follow is not None
         while True:
-            await asyncio.sleep(FOLLOW_EVERY)
+            await asyncio.sleep(self.follow_every)
             now, until = self.follow(), self.world.until
             to = now if until is None else min(now, until)
             if to > self.world.clock:

@@ -63,10 +63,16 @@ def assign(dossiers: Iterable[Dossier], anchor: int, seed: int) -> None:
         chosen: list[Dossier] = []
         for group, least in ((seen, 2), (later, 0)):
             free = [dossier for dossier in group if dossier.defect is None]
+            if name == "status_overwritten":  # what is not told meanwhile must not be a second difference
+                free = [dossier for dossier in free if not _appointment_moves(dossier)]
             chosen += rng.sample(free, min(len(free), max(least, round(rate * len(group)))))
         for turn, dossier in enumerate(chosen):
             value = _value(name, dossier, rng, turn)
             dossier.defect = Defect(name, places[turn % len(places)], value)
+
+
+def _appointment_moves(dossier: Dossier) -> bool:
+    return len({event.due for event in dossier.events[1:]}) > 1
 
 
 def _value(name: str, dossier: Dossier, rng: Random, turn: int) -> object:

@@ -74,8 +74,9 @@ class Integrator:
                 told = self.world.sent_count(dossier, at)
                 if told > self.told.get(dossier.code, 0):
                     changed.append((dossier, told))
-            for update in (False, True):
-                group = [pair for pair in changed if (pair[0].code in self.told) == update]
+            new = [pair for pair in changed if pair[0].code not in self.told]
+            known = [pair for pair in changed if pair[0].code in self.told]
+            for update, group in ((False, new), (True, known)):
                 for start in range(0, len(group), HEADS):
                     await self._batch(http, group[start : start + HEADS], update, at, counts)
             return counts

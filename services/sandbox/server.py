@@ -30,13 +30,15 @@ def create_app(
     grant_list: bool = False,
     push: Target | None = None,
     follow: Callable[[], datetime] | None = None,
+    follow_every: float = 60.0,
 ) -> Starlette:
     """The application. `grant_list` opens DanhSachHoSo; `push` is where the integrator sends to; `follow`
-    gives the real time that the clock follows after the first push (none: it moves only when told)."""
+    gives the real time that the clock follows after the first push (none: it moves only when told), every
+    `follow_every` seconds."""
     counts = Counts()
     national = National(world, counts, username=username, password=password, grant_list=grant_list)
     provincial = Provincial(world, counts, client_id=client_id, client_secret=client_secret)
-    control = Control(world, counts, Integrator(world, push) if push else None, follow)
+    control = Control(world, counts, Integrator(world, push) if push else None, follow, follow_every)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -55,15 +57,17 @@ def create_app(
 
 @contextmanager
 def running(world: World, *, grant_list: bool = False, push: Target | None = None) -> Iterator[str]:
-    """Runs the application in a thread of its own, on a free port of this machine; gives its base URL."""
-    config = uvicorn.Config(
-        create_app(world, grant_list=grant_list, push=push),
-        log_level="warning",
-        access_log=False,
-        ws="none",
-        timeout_graceful_shutdown=2,
+    """Runs both portals in a thread of its own, on a free port of this machine; gives the base URL."""
+    with serving(create_app(world, grant_list=grant_list, push=push)) as url:
+        yield url
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """Runs an application in a thread of its own, on a free port of this machine; gives its base URL."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=2)
     )
-    server = uvicorn.Server(config)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)

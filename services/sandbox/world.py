@@ -25,7 +25,7 @@ class ClockRefused(ValueError):
 class World:
     """Deterministic from (seed, size, anchor). `size` dossiers received in the 120 days before the anchor,
     arrivals at the same daily rate for 60 days after it. The clock starts at the anchor and moves only by
-    `move`; `until` (a moment, or a function that gives one, such as the real time) is what it may not pass."""
+    `move`; `until` (a moment, or a function that gives one, such as the real time) is its limit."""
 
     def __init__(
         self,
