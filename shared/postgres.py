@@ -33,6 +33,7 @@ import psutil  # type: ignore[import-untyped]
 from sqlalchemy.engine import URL
 
 from shared.postgres_folders import (
+    SOCKET_NAME,
     Account,
     EmbeddedUnusable,
     account_for,
@@ -185,6 +186,8 @@ def _start(data_dir: Path, log_file: Path) -> Server:
     for key, value in settings.items():
         command += ["-c", f"{key}={value}"]
     claim = _claim(home, cluster, account)
+    _forget_dead_pid(cluster / "postmaster.pid")
+    _forget_dead_pid(socket / f"{SOCKET_NAME}.lock")
     with os.fdopen(os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
         begin = output.seek(0, os.SEEK_END)
         # An own session: the terminal's Ctrl-C must not end the database before the programs that use it.
@@ -326,14 +329,13 @@ def _claim(home: Path, cluster: Path, account: Account) -> int:
     handle = os.open(home / "in-use", os.O_RDWR | os.O_CREAT, 0o600)
     os.fchown(handle, account.uid, account.gid)
     title = f"postgres: {_name(cluster)}: "
-    for seconds in (5, 2):  # a killed postmaster's backends end by themselves; then those of ours are ended
+    for seconds in (2, 2):  # a killed postmaster's backends end by themselves; then those of ours are ended
         for _ in range(seconds * 20):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 time.sleep(0.05)
             else:
-                _forget_dead_pid(cluster)
                 return handle
         for process in psutil.process_iter():
             if _title(process).startswith(title):
@@ -345,17 +347,16 @@ def _claim(home: Path, cluster: Path, account: Account) -> int:
     )
 
 
-def _forget_dead_pid(cluster: Path) -> None:
+def _forget_dead_pid(pid_file: Path) -> None:
     """PostgreSQL itself replaces the pid file of a dead server, unless that pid is another program by now or
     a zombie that nobody reaps: both are usual in containers."""
-    pid_file = cluster / "postmaster.pid"
     try:
         process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
         alive = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, IndexError, psutil.Error):
         return
     if not alive:
-        log.warning("%s: pid %s of the last server is none any more", cluster, process.pid)
+        log.warning("%s: its pid %s is no server any more", pid_file, process.pid)
         pid_file.unlink()
 
 
