@@ -1,0 +1,205 @@
+"""What `chiso up` runs, with which addresses and keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from datetime import datetime, time
+from pathlib import Path
+
+from rich.console import Console
+from sqlalchemy.engine import make_url
+
+from migrations import runner
+from services.first_run import first_run
+from services.supervisor import Command, Supervisor
+from shared import access, postgres
+from shared.calendar import TZ
+from shared.db import create_engine, session_scope
+from shared.errors import Invalid, Unauthenticated
+from shared.settings import Settings
+from shared.vocabulary import Role
+
+WORKERS = ("ingest", "reconcile", "indicators")
+RUN_KEYS = (Role.ADMIN, Role.CENTRE, Role.READER, Role.INTEGRATOR)
+"""Roles of the keys that `chiso up` makes for its sandbox. A unit's key must wait until units are known."""
+
+
+class PortUnusable(Invalid):
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(
+            f"Không mở được cổng {port}.",
+            f"Port {port} on {host} cannot be used: {why}. Choose another: `make run PORT={port + 1}`, or "
+            f"`PORT={port + 1} chiso up`.",
+            field="PORT",
+        )
+
+
+def run(settings: Settings, console: Console) -> None:
+    """Runs all processes until a signal comes. Raises AlreadyRunning, PortUnusable, ChildFailed, and what the
+    database or the first sync raise; whatever was started is stopped by then."""
+    data_dir = settings.data_dir.resolve()
+    with Supervisor(data_dir, console) as running:
+        # After what an earlier run has left was stopped: it may have held the port.
+        if why := _port_problem(settings.host, settings.port):
+            raise PortUnusable(settings.host, settings.port, why)
+        sandboxed = settings.national_url is None and settings.provincial_url is None
+        base_url = f"http://{_reachable(settings.host)}:{settings.port}"
+        sandbox_url, keys = "", {}
+        with running.preparing():
+            database = _database(settings, data_dir, running)
+            running.say("chiso", "bringing the tables up to date")
+            runner.run(database.owner_url)
+            # The owner's address stays here: what the services inherit is their own role's.
+            os.environ.pop("DATABASE_OWNER_URL", None)
+            env = {"DATABASE_URL": database.app_url, "DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+            if sandboxed:
+                keys = asyncio.run(_run_keys(database.app_url, data_dir, settings))
+                sandbox_url = f"http://127.0.0.1:{_free_port(settings.sandbox_port, settings.port)}"
+                env |= _sandbox_environment(sandbox_url)
+                running.start(_sandbox(settings, sandbox_url, base_url, keys[Role.INTEGRATOR]))
+            running.start(_api(settings, env))
+            for name in WORKERS:
+                running.start(Command(name, [sys.executable, "-m", "services.cli", "work", name], env))
+        if sandboxed:
+            running.watch(lambda: first_run(base_url, sandbox_url, keys, settings, console))
+        else:
+            running.say("chiso", f"the API listens on {base_url}")
+            running.watch()
+
+
+def _database(settings: Settings, data_dir: Path, running: Supervisor) -> postgres.Provisioned:
+    """The prepared database: the embedded server, or DATABASE_URL as the address of its administrator, or,
+    with DATABASE_OWNER_URL, the two roles as given."""
+    if settings.database_url is None:
+        server = postgres.start(data_dir)
+        running.at_end("database", server.stop)
+        how = "ran already" if server.adopted else "is ready"
+        running.say(
+            "database", f"embedded PostgreSQL {how} (pid {server.pid}, log {data_dir / 'postgres.log'})"
+        )
+        return asyncio.run(postgres.provision(server.admin_url(), data_dir=data_dir))
+    running.say("database", "using the server of DATABASE_URL")
+    if settings.database_owner_url is not None:
+        return asyncio.run(
+            postgres.provision(
+                settings.database_owner_url,
+                data_dir=data_dir,
+                database=_database_name(settings.database_owner_url),
+                app_url=settings.database_url,
+            )
+        )
+    return asyncio.run(
+        postgres.provision(
+            settings.database_url, data_dir=data_dir, database=_database_name(settings.database_url)
+        )
+    )
+
+
+def _database_name(url: str) -> str:
+    """The database that an address means; the server's own, `postgres`, is nobody's place for tables."""
+    name = make_url(url).database
+    return name if name and name != "postgres" else "chiso"
+
+
+def _api(settings: Settings, env: dict[str, str]) -> Command:
+    argv = [sys.executable, "-m", "uvicorn", "--factory", "services.cli:api", "--no-access-log"]
+    return Command("api", [*argv, "--host", settings.host, "--port", str(settings.port)], env)
+
+
+def _sandbox(settings: Settings, url: str, push_to: str, integrator: str) -> Command:
+    anchor = datetime.combine(settings.now().date(), time(), TZ).isoformat()
+    argv = [sys.executable, "-m", "services.sandbox", "--port", url.rpartition(":")[2]]
+    argv += ["--size", str(settings.sandbox_size), "--seed", str(settings.sandbox_seed), "--anchor", anchor]
+    argv += ["--push-to", push_to, "--follow"]
+    env = {
+        "CHISO_SANDBOX_PUSH_USERNAME": integrator.partition(".")[0],
+        "CHISO_SANDBOX_PUSH_PASSWORD": integrator,
+        "PYTHONUNBUFFERED": "1",
+    }
+    return Command("sandbox", argv, env)
+
+
+def _sandbox_environment(url: str) -> dict[str, str]:
+    """What the services must know to take the sandbox for both portals."""
+    return {
+        "NATIONAL_URL": f"{url}/national",
+        "NATIONAL_USERNAME": "H31",
+        "NATIONAL_PASSWORD": "sandbox",
+        "PROVINCIAL_URL": f"{url}/provincial",
+        "PROVINCIAL_CLIENT_ID": "chiso",
+        "PROVINCIAL_CLIENT_SECRET": "sandbox",
+        "READY_AFTER_SUMMARY": "1",
+        "LOOKUPS_PER_SECOND": "2000",
+    }
+
+
+async def _run_keys(url: str, data_dir: Path, settings: Settings) -> dict[Role, str]:
+    """One key a role, made once and kept in DATA_DIR/keys.json (0600): the database has only their hashes,
+    and a second run should print the same ones."""
+    path = data_dir / "keys.json"
+    kept = _read_json(path)
+    engine = create_engine(url, pool_size=1)
+    try:
+        async with session_scope(engine) as session:
+            for role in RUN_KEYS:
+                try:
+                    await access.authenticate(session, kept.get(role.value, ""))
+                except Unauthenticated:
+                    _, kept[role.value] = await access.create_key(
+                        session,
+                        role=role,
+                        unit_code=settings.province_code,
+                        now=settings.now(),
+                        by="chiso up",
+                    )
+    finally:
+        await engine.dispose()
+    _write_private(path, json.dumps(kept))
+    return {role: kept[role.value] for role in RUN_KEYS}
+
+
+def _read_json(path: Path) -> dict[str, str]:
+    try:
+        kept: dict[str, str] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+        handle.write(text)
+
+
+def _port_problem(host: str, port: int) -> str | None:
+    """Why nothing can listen there; None if it can."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As uvicorn does: connections of an earlier run that linger do not count as use.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _free_port(wanted: int, taken: int) -> int:
+    if wanted != taken and _port_problem("127.0.0.1", wanted) is None:
+        return wanted
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _reachable(host: str) -> str:
+    """An address to call a server at that listens on `host`."""
+    if host in ("0.0.0.0", "", "::"):  # noqa: S104 compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
