@@ -25,6 +25,10 @@ from shared.settings import Settings
 from shared.vocabulary import Consumer
 
 CHANNEL = "change"
+PROCEDURES = "procedures"
+"""Reserved code: the decisions or the national list of procedures changed (written for reconcile by the end of
+a procedures pull and by POST /v1/decisions). Only reconcile's worker reads it so; canonical dossier codes are
+upper-case, and a dossier whose code is this very text is compared as well."""
 POLL_SECONDS = 2.0
 """How long a delayed row or a lost notice can go unnoticed."""
 log = structlog.get_logger("queue")

@@ -88,15 +88,6 @@ def compare(copies: Iterable[Copy], proofs: Proofs, now: datetime, parameters: P
     )
 
 
-def fingerprint(evidence: dict[str, Any]) -> object:
-    """What must change for evidence to be another: the values, not when or by which way they were learnt."""
-    return (
-        evidence["rule"],
-        evidence.get("proof", {}).get("portal"),
-        [(each["portal"], each["value"], each["text"]) for each in evidence["values"]],
-    )
-
-
 def _order(copy: Copy) -> int:
     return _ORDER.index(copy.portal)
 
