@@ -50,6 +50,11 @@ class ChildFailed(Unavailable):
         super().__init__(f"Tiến trình {name} đã dừng.", f"{name} {how}")
 
 
+class Stopped(SystemExit):
+    """A signal asked for the end. Of this kind because asyncio lets it through, and because subprocess then
+    kills and reaps what it runs, which it does not for a KeyboardInterrupt."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A process to run. `env` is added to ours."""
@@ -111,11 +116,11 @@ class Supervisor:
         for number, handler in self._handlers:
             signal.signal(number, handler)
         os.close(self._lock)
-        return kind is KeyboardInterrupt and self._asked
+        return kind is Stopped
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """A signal inside raises KeyboardInterrupt, and the context ends."""
+        """A signal inside raises Stopped, and the supervisor's context ends in peace."""
         self._preparing = True
         try:
             yield
@@ -127,7 +132,15 @@ class Supervisor:
         self._endings.append((name, ending))
 
     def start(self, command: Command) -> None:
-        """In a session of its own, so that a terminal's Ctrl-C reaches the supervisor only."""
+        """In a session of its own: a terminal's Ctrl-C reaches the supervisor only. Raises ChildFailed."""
+        # A signal that comes in between must not make us forget the child.
+        preparing, self._preparing = self._preparing, False
+        self._start(command)
+        self._preparing = preparing
+        if preparing and self._asked:
+            raise Stopped
+
+    def _start(self, command: Command) -> None:
         try:
             child = subprocess.Popen(  # noqa: S603
                 list(command.argv),
@@ -186,7 +199,7 @@ class Supervisor:
         self._wake.set()
         if self._preparing:
             self._preparing = False
-            raise KeyboardInterrupt
+            raise Stopped
 
     def _write(self) -> None:
         state = {
