@@ -1,0 +1,291 @@
+"""Values → the shapes of the answers. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+from services.indicators import schemas
+from services.indicators.queries import Assessed, Coverage, Figures, Item, Scope, percent
+from services.indicators.rules import engine
+from services.indicators.rules.engine import Provenance, RuleSet, Scoring
+from services.indicators.rules.measures import Measure
+from services.indicators.rules.units import UnitTree
+from shared.calendar import TZ
+from shared.reasons import COUNTED, Bit, Source, explain, explain_source
+from shared.vocabulary import Basis, IndicatorGroup
+
+_RATIO = Decimal("0.000001")
+
+
+def indicators() -> schemas.IndicatorsView:
+    found = engine.parameters()
+    bands = found.bands[-1]
+    return schemas.IndicatorsView(
+        groups=[
+            schemas.GroupView(
+                slug=group.slug,
+                name=group.name,
+                law_name=group.law_name,
+                portal_field=group.portal_field,
+                max=group.max,
+                computed=any(component.computed for component in group.components),
+                provenance=provenance(group.provenance),
+                components=[_component(component) for component in group.components],
+            )
+            for group in found.groups.values()
+        ],
+        rule_sets=[rule_set(each) for each in found.rule_sets],
+        rating_bands=[
+            schemas.BandView(from_percent=band.from_percent, name=band.name) for band in bands.bounds
+        ],
+        rating_provenance=provenance(bands.provenance),
+    )
+
+
+def _component(component: engine.Component) -> schemas.ComponentView:
+    return schemas.ComponentView(
+        id=component.id,
+        code=component.code,
+        code_is_ours=component.code_is_ours,
+        name=component.name,
+        numerator=component.numerator,
+        denominator=component.denominator,
+        computed=component.computed,
+        counting=provenance(component.counting),
+        scoring=[_scoring(key, each) for key, each in component.scoring.items()],
+    )
+
+
+def _scoring(key: str, each: Scoring) -> schemas.ScoringView:
+    return schemas.ScoringView(
+        rule_set=key,
+        max=each.max,
+        scaling=each.scaling,
+        target=each.target,
+        empty=each.empty,
+        formula=each.formula,
+        provenance=provenance(each.provenance),
+    )
+
+
+def provenance(each: Provenance) -> schemas.ProvenanceView:
+    return schemas.ProvenanceView(source=each.source, on=each.on, mark=each.mark, note=each.note)
+
+
+def rule_set(each: RuleSet) -> schemas.RuleSetView:
+    return schemas.RuleSetView(
+        id=each.id, name=each.name, since=each.since, until=each.until, provenance=provenance(each.provenance)
+    )
+
+
+def group_score(
+    group: IndicatorGroup,
+    measures: Iterable[Measure],
+    scope: Scope,
+    rules: RuleSet,
+    found: Figures,
+    covered: Coverage,
+    units: UnitTree,
+    now: datetime,
+) -> schemas.GroupScoreView:
+    """One group of one unit: each measure scored, the group as their sum (indicators.md §4.1)."""
+    described = engine.parameters()
+    scores = [(measure, _score(measure, rules, found)) for measure in measures]
+    points = engine.total([score for _, score in scores])
+    maximum = described.groups[group].max
+    counts = found.counts
+    return schemas.GroupScoreView(
+        group=group,
+        name=described.groups[group].name,
+        unit=schemas.UnitView(code=scope.unit, name=units.name(scope.unit, scope.period.last_day)),
+        period=schemas.PeriodView(
+            key=scope.period.key,
+            start=scope.period.start,
+            end=scope.period.end,
+            running=now < scope.period.end,
+        ),
+        basis=scope.basis,
+        rule_set=rule_set(rules),
+        score=points,
+        max=maximum,
+        rating=engine.rating(points, maximum, scope.period.last_day),
+        components=[_score_view(measure, score, rules, found) for measure, score in scores],
+        counts=schemas.CountsView(
+            dossiers=counts["dossiers"],
+            done=counts["done"],
+            in_progress=counts["dossiers"] - counts["done"],
+            on_time=counts["on_time"],
+            overdue=counts["dossiers"] - counts["on_time"] - counts["undetermined"],
+            undetermined=counts["undetermined"],
+        ),
+        coverage=_coverage(scope, found, covered, now),
+        as_of=found.as_of,
+    )
+
+
+def _score(measure: Measure, rules: RuleSet, found: Figures) -> engine.Score:
+    component = engine.parameters().components[measure.component]
+    return engine.score(found.counts[measure.numerator], found.counts[measure.denominator], component, rules)
+
+
+def _score_view(measure: Measure, score: engine.Score, rules: RuleSet, found: Figures) -> schemas.ScoreView:
+    component = engine.parameters().components[measure.component]
+    scoring = component.scoring[rules.id]
+    numerator, denominator = found.counts[measure.numerator], found.counts[measure.denominator]
+    why = (measure.why if score.ratio is not None else measure.why_empty).format(
+        numerator=_vietnamese(numerator),
+        denominator=_vietnamese(denominator),
+        ratio="" if score.ratio is None else _vietnamese(percent(score.ratio)),
+        points="–" if score.points is None else _vietnamese(score.points),
+        max=_vietnamese(score.max),
+    )
+    return schemas.ScoreView(
+        id=component.id,
+        name=component.name,
+        numerator=numerator,
+        denominator=denominator,
+        ratio=None if score.ratio is None else score.ratio.quantize(_RATIO, ROUND_HALF_UP),
+        points=score.points,
+        max=score.max,
+        scaling=scoring.scaling,
+        formula=scoring.formula,
+        why=why,
+        period_date=measure.period_date,
+        provenance=provenance(scoring.provenance),
+        counting=provenance(component.counting),
+    )
+
+
+def _vietnamese(number: int | Decimal) -> str:
+    """1234.5 → 1.234,5: how an officer writes numbers."""
+    return f"{number:,}".translate(str.maketrans(",.", ".,"))
+
+
+def _coverage(scope: Scope, found: Figures, covered: Coverage, now: datetime) -> schemas.CoverageView:
+    counts = found.counts
+    missing = []
+    if covered.pending:
+        missing.append(f"Còn {_vietnamese(covered.pending)} thay đổi chưa được tính.")
+    through, until = covered.provincial_complete_through, min(now, scope.period.end)
+    if through is None:
+        missing.append("Chưa lần nào lấy được đầy đủ hồ sơ từ hệ thống của tỉnh.")
+    elif until == scope.period.end and through < until:
+        missing.append(
+            f"Hồ sơ từ hệ thống của tỉnh mới đầy đủ đến {through.astimezone(TZ):%H:%M ngày %d/%m/%Y}."
+        )
+    by_copy = {"provincial": counts["dossiers"]}
+    if scope.basis is Basis.COUNTED:
+        by_copy = {
+            "national": counts["from_national"],
+            "sent_confirmed": counts["from_sent_confirmed"],
+            "sent_unconfirmed": counts["from_sent_unconfirmed"],
+        }
+        if unconfirmed := by_copy["sent_unconfirmed"]:
+            missing.append(
+                f"{_vietnamese(unconfirmed)} hồ sơ tính theo bản tin đã gửi, chưa tra cứu được"
+                " trên Cổng Dịch vụ công quốc gia."
+            )
+    return schemas.CoverageView(
+        complete=not missing,
+        missing=missing,
+        by_copy=by_copy,
+        pending_changes=covered.pending,
+        provincial_complete_through=through,
+        national_complete_through=covered.national_complete_through,
+        oldest_lookup_at=covered.oldest_lookup_at,
+        lookups_waiting=covered.lookups_waiting,
+    )
+
+
+ITEM_HEADER = (
+    "Mã hồ sơ", "Mã đơn vị", "Đơn vị", "Mã thủ tục", "Thủ tục", "Đúng hạn", "Đã kết thúc",
+    "Thời điểm kết thúc để so", "Hạn", "Lý do",
+)  # fmt: skip
+
+
+def item(each: Item, scope: Scope, units: UnitTree) -> schemas.ItemView:
+    return schemas.ItemView(
+        code=each.code,
+        unit_code=each.unit_code,
+        unit_name=units.name(each.unit_code, scope.period.last_day),
+        procedure_code=each.procedure_code or None,
+        procedure_name=each.procedure_name,
+        on_time=bool(each.bits & Bit.ON_TIME),
+        done=bool(each.bits & Bit.DONE),
+        undetermined=bool(each.bits & Bit.UNDETERMINED),
+        copy_counted=_copy(each.bits),
+        reason=each.reason,
+        why=explain(each.reason, each.bits, each.end_at, each.deadline_at).vi,
+        end_at=each.end_at,
+        deadline_at=each.deadline_at,
+    )
+
+
+def item_row(each: Item, scope: Scope, units: UnitTree) -> tuple[object, ...]:
+    """A row under ITEM_HEADER."""
+    view = item(each, scope, units)
+    return (
+        view.code,
+        view.unit_code,
+        view.unit_name,
+        view.procedure_code,
+        view.procedure_name,
+        "có" if view.on_time else "không",
+        "có" if view.done else "không",
+        view.end_at,
+        view.deadline_at,
+        view.why,
+    )
+
+
+def _copy(bits: int) -> str:
+    for bit, source in (
+        (Bit.FROM_NATIONAL, Source.NATIONAL),
+        (Bit.FROM_SENT_CONFIRMED, Source.SENT_CONFIRMED),
+        (Bit.FROM_SENT_UNCONFIRMED, Source.SENT_UNCONFIRMED),
+    ):
+        if bits & bit:
+            return source.value
+    return Source.PROVINCIAL.value
+
+
+def dossier(code: str, found: Assessed) -> schemas.DossierAssessmentView:
+    bases = []
+    for head in found.heads:
+        told = explain_source(head["source"])
+        bases.append(
+            schemas.DossierBasisView(
+                basis=head["basis"],
+                counted=head["source"] in COUNTED,
+                source=head["source"],
+                why=told.vi,
+                citation=told.citation,
+                open=head["open"],
+                assessed_at=head["assessed_at"],
+                next_change_at=head["wake_at"],
+                periods=[_dossier_period(row) for row in found.periods if row["basis"] == head["basis"]],
+            )
+        )
+    return schemas.DossierAssessmentView(code=code, bases=bases)
+
+
+def _dossier_period(row: object) -> schemas.DossierPeriodView:
+    values = dict(row)  # type: ignore[call-overload]
+    bits = values["bits"]
+    told = explain(values["reason"], bits, values["end_at"], values["deadline_at"])
+    return schemas.DossierPeriodView(
+        component="2.1",
+        period=values["period"],
+        unit_code=values["unit_code"],
+        procedure_code=values["procedure_code"] or None,
+        on_time=bool(bits & Bit.ON_TIME),
+        done=bool(bits & Bit.DONE),
+        undetermined=bool(bits & Bit.UNDETERMINED),
+        reason=values["reason"],
+        why=told.vi,
+        citation=told.citation,
+        end_at=values["end_at"],
+        deadline_at=values["deadline_at"],
+    )

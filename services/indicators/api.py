@@ -1,0 +1,217 @@
+"""Indicators' REST endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from services.indicators import answers, queries
+from services.indicators.queries import Scope
+from services.indicators.rules import engine
+from services.indicators.rules.measures import MEASURES, Measure, Part
+from services.indicators.rules.units import UnitTree
+from services.indicators.schemas import DossierAssessmentView, GroupScoreView, IndicatorsView, ItemsView
+from shared.access import READERS, Principal, allow, unit_in_scope
+from shared.answers import (
+    LIMIT,
+    csv_response,
+    decode_cursor,
+    encode_cursor,
+    etag_for,
+    figure_headers,
+    not_modified,
+    wants_csv,
+)
+from shared.calendar import Period, period_of
+from shared.db import Session
+from shared.errors import Forbidden, Invalid, NotFound
+from shared.identifiers import parse_dossier_code
+from shared.problems import responses
+from shared.vocabulary import Basis, IndicatorGroup
+
+router = APIRouter(prefix="/v1", tags=["indicators"])
+
+Reader = Annotated[Principal, Depends(allow(*READERS))]
+GroupSlug = Annotated[str, Path(description="progress", examples=["progress"])]
+UnitCode = Annotated[str | None, Query(description="A unit; none: the key's own", examples=["H31.135"])]
+PeriodText = Annotated[
+    str | None,
+    Query(description="2026-08, 2026-Q3 or 2026; none: the running month", examples=["2026-08"]),
+]
+
+
+@router.get(
+    "/indicators",
+    summary="Các nhóm, thành phần, công thức, điểm tối đa, căn cứ và bộ quy tắc",
+    response_model=IndicatorsView,
+    responses=responses(401, 403, 503),
+)
+async def list_indicators(request: Request, principal: Reader) -> Response:
+    """The indicator set as dated, cited data. Only what is `computed` has figures in this version."""
+    view = answers.indicators()
+    etag = etag_for(view.model_dump_json())
+    return not_modified(request, etag) or _json(view, etag)
+
+
+@router.get(
+    "/indicators/{group}",
+    summary="Điểm của một nhóm cho một đơn vị (cùng các đơn vị trực thuộc)",
+    response_model=GroupScoreView,
+    responses=responses(401, 403, 404, 422, 503),
+)
+async def read_group(
+    request: Request,
+    session: Session,
+    principal: Reader,
+    group: GroupSlug,
+    unit: UnitCode = None,
+    period: PeriodText = None,
+    basis: Basis = Basis.COUNTED,
+    rule_set: Annotated[
+        str | None, Query(description="Score by this rule set instead of the period's")
+    ] = None,
+) -> Response:
+    """Score and components with numerator, denominator, ratio, points and why, over the unit's subtree;
+    counts; what may still be missing (`coverage`) and the commit time of the newest change contained
+    (`as_of`)."""
+    slug, measures = _measures(group)
+    now: datetime = request.app.state.settings.now()
+    units = await queries.units(session)
+    scope = _scope(principal, units, unit, period, basis, now)
+    rules = engine.rule_set(rule_set) if rule_set else engine.rule_set_for(scope.period)
+    found = await queries.figures(session, scope)
+    covered = await queries.coverage(session, now)
+    view = answers.group_score(slug, measures, scope, rules, found, covered, units, now)
+    # The version tells what changed behind equal counts; the rest of the answer is small enough to be
+    # hashed whole.
+    etag = etag_for(found.version, view.model_dump_json())
+    return not_modified(request, etag) or _json(view, etag)
+
+
+@router.get(
+    "/indicators/{group}/{component}/items",
+    summary="Các hồ sơ đứng sau một con số; số lượng đúng bằng con số đó",
+    response_model=ItemsView,
+    responses=responses(401, 403, 404, 422, 503),
+)
+async def read_items(
+    request: Request,
+    session: Session,
+    principal: Reader,
+    group: GroupSlug,
+    component: Annotated[str, Path(examples=["2.1"])],
+    part: Annotated[Part, Query(description="numerator, or what the denominator has beside it")],
+    unit: UnitCode = None,
+    period: PeriodText = None,
+    basis: Basis = Basis.COUNTED,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100,
+) -> Response:
+    """With `Accept: text/csv` the whole list, streamed."""
+    measure = next((each for each in _measures(group)[1] if each.component == component), None)
+    if measure is None:
+        raise NotFound(
+            "Thành phần này không có, hoặc chưa được tính.",
+            "there is no such component, or it is not computed",
+            field="component",
+        )
+    now: datetime = request.app.state.settings.now()
+    units = await queries.units(session)
+    scope = _scope(principal, units, unit, period, basis, now)
+    condition = measure.part(part)
+    found = await queries.figures(session, scope)
+    names = await queries.names_version(session)
+    csv = wants_csv(request)
+    etag = etag_for(*scope.key, component, part, cursor, limit, csv, found.version, names)
+    unchanged = not_modified(request, etag)
+    if unchanged is not None:
+        return unchanged
+    if csv:
+        rows = _rows(queries.all_items(request.app.state.engine, scope, condition), scope, units)
+        return csv_response(rows, answers.ITEM_HEADER, name=f"{component}-{part}-{scope.period}-{scope.unit}")
+    after_unit, after_code = decode_cursor(cursor, str, str) if cursor else ("", "")
+    page = await queries.items(session, scope, condition, after=(after_unit, after_code), limit=limit + 1)
+    more = len(page) > limit
+    page = page[:limit]
+    view = ItemsView(
+        items=[answers.item(each, scope, units) for each in page],
+        next=encode_cursor(page[-1].unit_code, page[-1].code) if more else None,
+        as_of=found.as_of,
+    )
+    return _json(view, etag)
+
+
+@router.get(
+    "/dossiers/{code}/assessment",
+    summary="Một hồ sơ được tính vào kỳ nào, đúng hạn hay không, vì sao",
+    response_model=DossierAssessmentView,
+    responses=responses(401, 403, 404, 422, 503),
+)
+async def read_assessment(
+    request: Request,
+    session: Session,
+    principal: Reader,
+    code: Annotated[str, Path(examples=["H31.135-260803-0012"])],
+) -> Response:
+    """Per basis: which copy counts or why none does; per period: on time or not, and by which rule."""
+    canonical = parse_dossier_code(code).code
+    found = await queries.assessed(session, canonical)
+    if found is None:
+        raise NotFound("Không có hồ sơ này.", "There is no such dossier.", field="code")
+    _check_any(principal, found.units)
+    view = answers.dossier(canonical, found)
+    etag = etag_for(view.model_dump_json())
+    return not_modified(request, etag) or _json(view, etag)
+
+
+def _measures(group: str) -> tuple[IndicatorGroup, list[Measure]]:
+    measures = [measure for measure in MEASURES.values() if measure.group == group]
+    if not measures:
+        raise NotFound(
+            "Nhóm chỉ số này không có, hoặc chưa được tính.",
+            "there is no such group, or it is not computed",
+            field="group",
+        )
+    return IndicatorGroup(group), measures
+
+
+def _scope(
+    principal: Principal, units: UnitTree, unit: str | None, period: str | None, basis: Basis, now: datetime
+) -> Scope:
+    """Raises Forbidden, Invalid (also for a period that has not begun), NotFound for an unknown unit."""
+    code = unit_in_scope(principal, unit)
+    if code not in units:
+        raise NotFound("Không có đơn vị này.", "There is no such unit.", field="unit")
+    chosen = Period.parse(period) if period else period_of("month", now)
+    engine.rule_set_for(chosen)
+    if chosen.start > now:
+        raise Invalid("Kỳ này chưa bắt đầu.", "this period has not begun", field="period")
+    return Scope(basis, chosen, code)
+
+
+def _check_any(principal: Principal, units: list[str | None]) -> None:
+    """A dossier is seen by whoever sees one of the units that its copies name. Raises Forbidden."""
+    for place, unit in enumerate(units):
+        try:
+            principal.check(unit)
+        except Forbidden:
+            if place == len(units) - 1:
+                raise
+        else:
+            return
+
+
+async def _rows(
+    found: AsyncIterator[queries.Item], scope: Scope, units: UnitTree
+) -> AsyncIterator[tuple[object, ...]]:
+    async for each in found:
+        yield answers.item_row(each, scope, units)
+
+
+def _json(view: BaseModel, etag: str) -> Response:
+    return Response(view.model_dump_json(), media_type="application/json", headers=figure_headers(etag))

@@ -1,0 +1,189 @@
+"""Reads of the figures, of the dossiers behind them, and of one dossier's assessment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, NamedTuple
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from services.indicators.copies import unit_tree
+from services.indicators.rules.measures import COUNTS, Condition
+from services.indicators.rules.units import UnitTree
+from shared.calendar import Period
+from shared.db import driver, session_scope
+from shared.vocabulary import Basis, Consumer, Portal, Subject
+
+_WITHIN = (
+    "unit_code >= $3 AND unit_code < $3 || '/' AND (unit_code = $3 OR starts_with(unit_code, $3 || '.'))"
+)
+"""A subtree by its codes; the range is what the index can use."""
+
+
+class Scope(NamedTuple):
+    """What a figure is about."""
+
+    basis: Basis
+    period: Period
+    unit: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.basis.value, self.period.key, self.unit
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """counts: by name of measures.COUNTS, over the unit's subtree. as_of: commit time of the newest change in
+    them, None where there never was one. version: differs whenever a dossier in scope changed."""
+
+    counts: dict[str, int]
+    as_of: datetime | None
+    version: str
+
+
+async def figures(session: AsyncSession, scope: Scope) -> Figures:
+    connection = await driver(session)
+    sums = ", ".join(f"coalesce(sum({column}), 0)::bigint AS {column}" for column in COUNTS)
+    # Two transactions can commit in another order than their clocks say: the newest time alone is no version.
+    row = await connection.fetchrow(
+        f"SELECT {sums}, max(changed_at) AS as_of, sum(extract(epoch FROM changed_at)) AS times"  # noqa: S608
+        f" FROM tally WHERE basis = $1 AND period = $2 AND {_WITHIN}",
+        *scope.key,
+    )
+    counts = {column: row[column] for column in COUNTS}
+    return Figures(counts, row["as_of"], f"{row['as_of']} {row['times']}")
+
+
+class Coverage(NamedTuple):
+    """What the figures may still lack, for the whole province. pending: changes that wait to be counted.
+    complete_through: everything that the portal held at that moment is here. oldest_lookup_at: the look-up
+    that was longest ago; lookups_waiting: some dossier was never looked up."""
+
+    pending: int
+    provincial_complete_through: datetime | None
+    national_complete_through: datetime | None
+    oldest_lookup_at: datetime | None
+    lookups_waiting: bool
+
+
+async def coverage(session: AsyncSession, now: datetime) -> Coverage:
+    connection = await driver(session)
+    pending = await connection.fetchval(
+        "SELECT count(*) FROM change WHERE consumer = $1 AND wake_at <= $2", Consumer.INDICATORS.value, now
+    )
+    through = dict(
+        await connection.fetch(
+            "SELECT portal, complete_through FROM sync_state WHERE subject = $1", Subject.DOSSIERS.value
+        )
+    )
+    oldest = await connection.fetchrow(
+        "SELECT checked_at FROM presence WHERE portal = $1 ORDER BY checked_at NULLS FIRST LIMIT 1",
+        Portal.NATIONAL.value,
+    )
+    return Coverage(
+        pending,
+        through.get(Portal.PROVINCIAL.value),
+        through.get(Portal.NATIONAL.value),
+        oldest["checked_at"] if oldest else None,
+        oldest is not None and oldest["checked_at"] is None,
+    )
+
+
+async def units(session: AsyncSession) -> UnitTree:
+    return await unit_tree(await driver(session))
+
+
+async def names_version(session: AsyncSession) -> str:
+    """Differs whenever a name of a unit or a procedure may have changed."""
+    connection = await driver(session)
+    return str(
+        await connection.fetchval(
+            "SELECT row((SELECT max(updated_at) FROM unit), (SELECT max(listed_at) FROM procedure))::text"
+        )
+    )
+
+
+class Item(NamedTuple):
+    """One dossier behind a figure."""
+
+    unit_code: str
+    code: str
+    procedure_code: str
+    procedure_name: str | None
+    bits: int
+    reason: str
+    end_at: datetime | None
+    deadline_at: datetime | None
+
+
+_ITEMS = f"""
+SELECT p.unit_code, p.code, p.procedure_code, (SELECT name FROM procedure WHERE code = p.procedure_code),
+p.bits,
+       p.reason, p.end_at, p.deadline_at
+FROM assessment_period p
+WHERE p.basis = $1 AND p.period = $2 AND {_WITHIN.replace("unit_code", "p.unit_code")}
+  AND p.bits & $4 = $5 AND (p.unit_code, p.code) > ($6, $7)
+ORDER BY p.unit_code, p.code
+"""  # noqa: S608 - nothing of a caller's in it
+
+
+async def items(
+    session: AsyncSession, scope: Scope, condition: Condition, *, after: tuple[str, str], limit: int
+) -> list[Item]:
+    """The next dossiers after (unit, code), in that order; ("", "") begins."""
+    connection = await driver(session)
+    rows = await connection.fetch(
+        f"{_ITEMS} LIMIT $8", *scope.key, condition.mask, condition.value, *after, limit
+    )
+    return [Item(*row) for row in rows]
+
+
+async def all_items(engine: AsyncEngine, scope: Scope, condition: Condition) -> AsyncIterator[Item]:
+    """All of them as of one moment, streamed in a transaction of its own."""
+    async with session_scope(engine) as session:
+        connection = await driver(session)
+        cursor = connection.cursor(
+            _ITEMS, *scope.key, condition.mask, condition.value, "", "", prefetch=1_000
+        )
+        async for row in cursor:
+            yield Item(*row)
+
+
+class Assessed(NamedTuple):
+    """One dossier: its units by its copies, its head rows by basis and its contributions."""
+
+    units: list[str | None]
+    heads: list[asyncpg.Record]
+    periods: list[asyncpg.Record]
+
+
+async def assessed(session: AsyncSession, code: str) -> Assessed | None:
+    """None: no such dossier."""
+    connection = await driver(session)
+    units = [
+        row["unit_code"]
+        for row in await connection.fetch("SELECT DISTINCT unit_code FROM dossier WHERE code = $1", code)
+    ]
+    if not units:
+        return None
+    heads: list[Any] = await connection.fetch(
+        "SELECT basis, source, open, assessed_at, wake_at FROM assessment"
+        " WHERE code = $1 AND assessed_at IS NOT NULL ORDER BY basis",
+        code,
+    )
+    periods: list[Any] = await connection.fetch(
+        "SELECT basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at"
+        " FROM assessment_period WHERE code = $1 ORDER BY basis, period",
+        code,
+    )
+    return Assessed(units, heads, periods)
+
+
+def percent(ratio: Decimal) -> Decimal:
+    """A ratio as percent with 2 decimals."""
+    return (ratio * 100).quantize(Decimal("0.01"), ROUND_HALF_UP)

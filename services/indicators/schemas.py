@@ -1,0 +1,215 @@
+"""The shapes of indicators' answers."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from shared.calendar import TZ
+from shared.vocabulary import Basis, IndicatorGroup, Mark
+
+Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(TZ))]
+"""Shown in Việt Nam time, +07:00."""
+
+
+class ProvenanceView(BaseModel):
+    """Where a number comes from and how far it can be trusted."""
+
+    source: str
+    on: date
+    mark: Mark
+    note: str | None = None
+
+
+class RuleSetView(BaseModel):
+    id: str = Field(examples=["portal-2026-09"])
+    name: str
+    since: date
+    until: date | None
+    provenance: ProvenanceView
+
+
+class ScoringView(BaseModel):
+    """How a component scores in one rule set. `target`: the ratio that gives full points. `empty`: an empty
+    denominator gives `zero` points, `none` (no score) or `full` points."""
+
+    rule_set: str
+    max: Decimal
+    scaling: str
+    target: Decimal | None
+    empty: str
+    formula: str = Field(examples=["20 × tử số / mẫu số"])
+    provenance: ProvenanceView
+
+
+class ComponentView(BaseModel):
+    id: str = Field(examples=["2.1"])
+    code: str
+    code_is_ours: bool
+    name: str
+    numerator: str
+    denominator: str
+    computed: bool
+    counting: ProvenanceView
+    scoring: list[ScoringView]
+
+
+class GroupView(BaseModel):
+    slug: IndicatorGroup
+    name: str
+    law_name: str
+    portal_field: str
+    max: Decimal
+    computed: bool
+    provenance: ProvenanceView
+    components: list[ComponentView]
+
+
+class BandView(BaseModel):
+    from_percent: Decimal
+    name: str
+
+
+class IndicatorsView(BaseModel):
+    """The indicator set as data. Only what is `computed` has figures."""
+
+    groups: list[GroupView]
+    rule_sets: list[RuleSetView]
+    rating_bands: list[BandView]
+    rating_provenance: ProvenanceView
+
+
+class UnitView(BaseModel):
+    code: str = Field(examples=["H31.135"])
+    name: str | None
+
+
+class PeriodView(BaseModel):
+    """`end` no longer belongs to it; `running`: judged by the events up to now."""
+
+    key: str = Field(examples=["2026-08"])
+    start: Moment
+    end: Moment
+    running: bool
+
+
+class CountsView(BaseModel):
+    """`overdue` = dossiers − on_time − undetermined; `undetermined` count as not on time."""
+
+    dossiers: int
+    done: int
+    in_progress: int
+    on_time: int
+    overdue: int
+    undetermined: int
+
+
+class ScoreView(BaseModel):
+    """`points` null: nothing to measure, which is not 0 points. `ratio`: six decimals."""
+
+    id: str = Field(examples=["2.1"])
+    name: str
+    numerator: int = Field(examples=[420877])
+    denominator: int = Field(examples=[482812])
+    ratio: Decimal | None = Field(examples=["0.871720"])
+    points: Decimal | None = Field(examples=["17.43"])
+    max: Decimal = Field(examples=["20"])
+    scaling: str
+    formula: str
+    why: str
+    period_date: str
+    provenance: ProvenanceView
+    counting: ProvenanceView
+
+
+class CoverageView(BaseModel):
+    """Is this number complete, and if not, what is missing since when. `by_copy`: dossiers by the copy that
+    counts. The other fields speak of the whole province."""
+
+    complete: bool
+    missing: list[str]
+    by_copy: dict[str, int]
+    pending_changes: int
+    provincial_complete_through: Moment | None
+    national_complete_through: Moment | None
+    oldest_lookup_at: Moment | None
+    lookups_waiting: bool
+
+
+class GroupScoreView(BaseModel):
+    group: IndicatorGroup
+    name: str
+    unit: UnitView
+    period: PeriodView
+    basis: Basis
+    rule_set: RuleSetView
+    score: Decimal = Field(examples=["17.43"])
+    max: Decimal
+    rating: str = Field(description="Band of the score in percent of its maximum", examples=["Tốt"])
+    components: list[ScoreView]
+    counts: CountsView
+    coverage: CoverageView
+    as_of: Moment | None
+
+
+class ItemView(BaseModel):
+    """`end_at` null: judged at the period's end, or now while it runs."""
+
+    code: str = Field(examples=["H31.135-260803-0012"])
+    unit_code: str
+    unit_name: str | None
+    procedure_code: str | None
+    procedure_name: str | None
+    on_time: bool
+    done: bool
+    undetermined: bool
+    copy_counted: str
+    reason: str
+    why: str
+    end_at: Moment | None
+    deadline_at: Moment | None
+
+
+class ItemsView(BaseModel):
+    items: list[ItemView]
+    next: str | None
+    as_of: Moment | None
+
+
+class DossierPeriodView(BaseModel):
+    component: str
+    period: str
+    unit_code: str
+    procedure_code: str | None
+    on_time: bool
+    done: bool
+    undetermined: bool
+    reason: str
+    why: str
+    citation: str
+    end_at: Moment | None
+    deadline_at: Moment | None
+
+
+class DossierBasisView(BaseModel):
+    """`source`: which copy counts, or why none does; `next_change_at`: when this changes with no message."""
+
+    basis: Basis
+    counted: bool
+    source: str
+    why: str
+    citation: str
+    open: bool
+    assessed_at: Moment
+    next_change_at: Moment | None
+    periods: list[DossierPeriodView]
+
+
+class DossierAssessmentView(BaseModel):
+    """Empty `bases`: the dossier is here and waits to be assessed."""
+
+    code: str
+    bases: list[DossierBasisView]

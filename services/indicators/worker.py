@@ -1,0 +1,40 @@
+"""The worker of indicators: takes changed dossiers, keeps assessments and the tally."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from services.indicators import service
+from shared import queue
+from shared.db import create_engine, session_scope
+from shared.settings import Settings
+from shared.vocabulary import Consumer
+
+log = structlog.get_logger("indicators")
+
+
+async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
+    """Assess what was taken, in the caller's transaction."""
+    await service.assess_codes(session, codes=taken.codes, now=now)
+
+
+async def tick(engine: AsyncEngine, now: datetime) -> None:
+    """At a month's first moment (or the first one after a stop): carry the open dossiers in."""
+    async with session_scope(engine) as session:
+        carried = await service.open_period(session, now=now)
+    if carried is not None:
+        log.info("period opened", carried=carried)
+
+
+async def run(settings: Settings) -> None:
+    """Work until stopped. ValueError without a DATABASE_URL."""
+    if settings.database_url is None:
+        raise ValueError("DATABASE_URL is needed; `chiso up` hands it down")
+    engine = create_engine(settings.database_url)
+    try:
+        await queue.run_worker(engine, settings, consumer=Consumer.INDICATORS, work=work, tick=tick)
+    finally:
+        await engine.dispose()
