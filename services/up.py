@@ -53,8 +53,10 @@ def run(settings: Settings, console: Console) -> None:
             database = _database(settings, data_dir, running)
             running.say("chiso", "bringing the tables up to date")
             runner.run(database.owner_url)
-            # The owner's address stays here: what the services inherit is their own role's.
-            os.environ.pop("DATABASE_OWNER_URL", None)
+            # The administrator's and the owner's address stay here: the services get their own role's, and the
+            # sandbox none.
+            for name in ("DATABASE_URL", "DATABASE_OWNER_URL"):
+                os.environ.pop(name, None)
             env = {"DATABASE_URL": database.app_url, "DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
             if sandboxed:
                 keys = asyncio.run(_run_keys(database.app_url, data_dir, settings))
