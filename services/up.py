@@ -53,7 +53,7 @@ def run(settings: Settings, console: Console) -> None:
             database = _database(settings, data_dir, running)
             running.say("chiso", "bringing the tables up to date")
             runner.run(database.owner_url)
-            # The administrator's and the owner's address stay here: the services get their own role's, and the
+            # The administrator's and the owner's address stay here: the services get their own role's, the
             # sandbox none.
             for name in ("DATABASE_URL", "DATABASE_OWNER_URL"):
                 os.environ.pop(name, None)
