@@ -165,3 +165,4 @@ class Subject(StrEnum):
     DOSSIERS = "dossiers"
     PROCEDURES = "procedures"
     UNITS = "units"
+    LOOKUPS = "lookups"  # of a sync run only: dossiers asked for one by one

@@ -1,0 +1,213 @@
+"""Units, their names, and procedures: what the pulls of reference data write, and the reading of units.
+Set-based."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.ingest.portals.national_reference import ListedProcedure, ProcedureRow, UnitRow
+from shared.db import driver, rows_to_columns
+from shared.identifiers import unit_name_key
+
+TREE_SINCE = date(2025, 7, 1)
+"""The first day of the present unit tree: the lists of units carry no dates, and this is the one that they
+tell of."""
+
+
+async def write_units(
+    session: AsyncSession, rows: Sequence[UnitRow], *, source: str, now: datetime, only_new: bool = False
+) -> int:
+    """Insert units that no present row knows, and bring the present rows up to date (not with `only_new`).
+    A row with an end stays as it is. Returns how many rows changed."""
+    ordered = sorted({row.code: row for row in rows}.values())
+    columns = rows_to_columns([tuple(row) for row in ordered], 5)
+    connection = await driver(session)
+    written = await connection.fetch(
+        """
+        INSERT INTO unit (code, valid_from, name, level, parent_code, mark, source, updated_at)
+        SELECT t.code, $6, t.name, t.level, t.parent_code, t.mark, $7, $8
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+            AS t(code, name, level, parent_code, mark)
+         WHERE NOT EXISTS (SELECT FROM unit u WHERE u.code = t.code AND u.valid_to IS NULL)
+         ORDER BY t.code ON CONFLICT (code, valid_from) DO NOTHING RETURNING code
+        """,
+        *columns,
+        TREE_SINCE,
+        source,
+        now,
+    )
+    if only_new:
+        return len(written)
+    changed = await connection.fetch(
+        """
+        UPDATE unit u SET name = t.name, level = t.level, parent_code = t.parent_code, mark = t.mark,
+               source = $6, updated_at = $7
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+            AS t(code, name, level, parent_code, mark)
+         WHERE u.code = t.code AND u.valid_to IS NULL
+           AND (u.name, u.level, u.parent_code, u.mark)
+               IS DISTINCT FROM (t.name, t.level, t.parent_code, t.mark)
+        RETURNING u.code
+        """,
+        *columns,
+        source,
+        now,
+    )
+    return len(written) + len(changed)
+
+
+async def write_aliases(
+    session: AsyncSession, names: Sequence[tuple[str, str]], *, source: str, now: datetime
+) -> int:
+    """(name, unit code) as aliases. A name that two units bear means neither, and an alias that came from
+    elsewhere (a person's, say) is not touched. Returns how many rows changed."""
+    codes: dict[str, set[str]] = {}
+    written_as: dict[str, str] = {}
+    for name, code in names:
+        key = unit_name_key(name)
+        if key:
+            codes.setdefault(key, set()).add(code)
+            written_as.setdefault(key, name)
+    rows = [(key, written_as[key], next(iter(of))) for key, of in sorted(codes.items()) if len(of) == 1]
+    changed = await (await driver(session)).fetch(
+        """
+        INSERT INTO unit_alias AS a (name_key, valid_from, name, unit_code, source, updated_at)
+        SELECT t.name_key, $4, t.name, t.unit_code, $5, $6
+          FROM unnest($1::text[], $2::text[], $3::text[]) AS t(name_key, name, unit_code) ORDER BY 1
+        ON CONFLICT (name_key, valid_from) DO UPDATE
+           SET unit_code = excluded.unit_code, name = excluded.name, updated_at = excluded.updated_at
+         WHERE a.source = excluded.source
+           AND (a.unit_code, a.name) IS DISTINCT FROM (excluded.unit_code, excluded.name)
+        RETURNING name_key
+        """,
+        *rows_to_columns(rows, 3),
+        TREE_SINCE,
+        source,
+        now,
+    )
+    return len(changed)
+
+
+async def write_listing(
+    session: AsyncSession, rows: Sequence[ListedProcedure], *, listed_at: datetime, complete: bool
+) -> int:
+    """The list of procedures. Those that a complete one no longer holds are withdrawn; an incomplete one
+    proves nothing. Returns how many are newly withdrawn."""
+    unique = sorted({row.code: row for row in rows}.values())
+    connection = await driver(session)
+    columns = rows_to_columns([tuple(row) for row in unique], 2)
+    await connection.execute(
+        """
+        INSERT INTO procedure AS p (code, name, levels, listed_at, unverified)
+        SELECT t.code, t.name, '{}', $3, false FROM unnest($1::text[], $2::text[]) AS t(code, name) ORDER BY 1
+        ON CONFLICT (code) DO UPDATE
+           SET name = excluded.name, listed_at = excluded.listed_at, withdrawn_at = NULL
+        """,
+        *columns,
+        listed_at,
+    )
+    if not complete:
+        return 0
+    gone = await connection.fetch(
+        "UPDATE procedure SET withdrawn_at = $2 WHERE withdrawn_at IS NULL AND code <> ALL($1::text[])"
+        " RETURNING code",
+        columns[0],
+        listed_at,
+    )
+    return len(gone)
+
+
+async def write_records(
+    session: AsyncSession, rows: Sequence[ProcedureRow], *, record_at: datetime
+) -> list[str]:
+    """Detail records of listed procedures. Returns the codes whose maximum duration changed."""
+    ordered = sorted({row.code: row for row in rows}.values(), key=lambda row: row.code)
+    # An array of arrays would have to be rectangular: the levels travel as one text each.
+    columns = rows_to_columns(
+        [(*row[:4], ",".join(row.levels), *row[5:]) for row in ordered], len(ProcedureRow._fields)
+    )
+    changed = await (await driver(session)).fetch(
+        """
+        WITH incoming AS (
+          SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[],
+                               $7::text[], $8::text[], $9::text[], $10::numeric[], $11::text[], $12::text[])
+            AS t(code, name, field_code, field_name, levels, public, state, decision_number, publisher,
+                 max_duration, duration_unit, record)
+        ), before AS (
+          SELECT p.code, p.max_duration, p.duration_unit FROM procedure p JOIN incoming i ON i.code = p.code
+           ORDER BY p.code FOR UPDATE OF p
+        ), written AS (
+          UPDATE procedure p SET name = i.name, field_code = i.field_code, field_name = i.field_name,
+                 levels = CASE WHEN i.levels = '' THEN '{}' ELSE string_to_array(i.levels, ',') END,
+                 public = i.public, state = i.state, decision_number = i.decision_number,
+                 publisher = i.publisher, max_duration = i.max_duration, duration_unit = i.duration_unit,
+                 record_at = $13, record = CAST(i.record AS jsonb), unverified = false
+            FROM incoming i WHERE p.code = i.code
+          RETURNING p.code
+        )
+        SELECT i.code FROM incoming i JOIN written USING (code) JOIN before b USING (code)
+         WHERE (b.max_duration, b.duration_unit) IS DISTINCT FROM (i.max_duration, i.duration_unit) ORDER BY 1
+        """,
+        *columns,
+        record_at,
+    )
+    return [row["code"] for row in changed]
+
+
+async def mark_unverified(session: AsyncSession, codes: Sequence[str]) -> None:
+    """The portal answered with another procedure's record: what we hold is neither confirmed nor other."""
+    await (await driver(session)).execute(
+        "UPDATE procedure SET unverified = true WHERE code = ANY($1::text[]) AND NOT unverified", list(codes)
+    )
+
+
+async def dossiers_of(
+    session: AsyncSession, procedures: Sequence[str], *, after: str, limit: int
+) -> list[str]:
+    """Codes of dossiers with one of these procedures, in order, beyond `after`."""
+    rows = await (await driver(session)).fetch(
+        "SELECT DISTINCT code FROM dossier WHERE procedure_code = ANY($1::text[]) AND code > $2"
+        " ORDER BY code LIMIT $3",
+        list(procedures),
+        after,
+        limit,
+    )
+    return [row["code"] for row in rows]
+
+
+async def units(
+    session: AsyncSession,
+    *,
+    within: str,
+    on: date | None,
+    level: str | None,
+    after: tuple[str, date],
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Rows of the unit tree at or below `within`, in force on a day (None: all of them), in order of code
+    and first day, beyond `after`."""
+    rows = await session.execute(
+        text(
+            "SELECT code, valid_from, valid_to, name, level, parent_code, successor_code, statistical_code,"
+            " mark, source FROM unit WHERE (code = :within OR starts_with(code, :below))"
+            " AND (CAST(:on AS date) IS NULL"
+            " OR (valid_from <= :on AND (valid_to IS NULL OR valid_to >= :on)))"
+            " AND (CAST(:level AS text) IS NULL OR level = :level)"
+            " AND (code, valid_from) > (:code, :since) ORDER BY code, valid_from LIMIT :limit"
+        ),
+        {
+            "within": within,
+            "below": within + ".",
+            "on": on,
+            "level": level,
+            "code": after[0],
+            "since": after[1],
+            "limit": limit,
+        },
+    )
+    return [dict(row._mapping) for row in rows]

@@ -1,0 +1,198 @@
+"""One call to a portal: timeouts, retries of what is worth retrying, and an answer that is JSON or an error.
+
+Retried: no connection, a timeout, 429 and 502–504 (after `Retry-After` where it is told), a body that is not
+the JSON that it should be. Never retried: another 4xx or 5xx, a business error. Calls are reads or
+idempotent, so a repeat after a lost answer is harmless. No error holds anything of a body: it may name a
+citizen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import msgspec
+import stamina
+
+from shared.errors import Unavailable
+
+Answer = TypeVar("Answer")
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 6.0
+"""What the known clients use (portals.md §1.1)."""
+
+PASSING = frozenset({429, 502, 503, 504})
+"""Statuses that say: not now."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds of a `Retry-After` that are waited for; a portal that asks for more fails the run, which comes
+again."""
+
+
+class PortalAway(Unavailable):
+    """No connection, a timeout, or a status that says so. `pause`: seconds that the portal asked for."""
+
+    pause: float | None = None
+
+
+class PortalAnswerInvalid(Unavailable):
+    """The body is not the JSON that the protocol promises (an HTML page with status 200, say)."""
+
+
+class PortalRefused(Unavailable):
+    """A status or a business code that repeating does not mend. `status`: of HTTP, or None; `code`:
+    error_code."""
+
+    status: int | None = None
+    code: str | None = None
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How often a call is made at most, and the pauses between: first, longest, and random addition, in
+    seconds."""
+
+    attempts: int = 5
+    first: float = 0.5
+    longest: float = 20.0
+    jitter: float = 0.5
+
+    def context(self) -> Any:
+        return stamina.retry_context(
+            on=_worth_repeating,
+            attempts=self.attempts,
+            timeout=None,
+            wait_initial=self.first,
+            wait_max=self.longest,
+            wait_jitter=self.jitter,
+        )
+
+
+def _worth_repeating(error: Exception) -> bool | float:
+    if isinstance(error, PortalAway):
+        if error.pause is None:
+            return True
+        return error.pause if error.pause <= LONGEST_PAUSE else False
+    return isinstance(error, PortalAnswerInvalid)
+
+
+class Connection:
+    """The HTTP connections to one portal, called `portal` in errors. Use as `async with`."""
+
+    def __init__(self, url: str, *, portal: str, retry: Retry | None = None, connections: int = 20) -> None:
+        self._base = httpx.URL(url)
+        self.portal = portal
+        self.retry = retry or Retry()
+        dstcode = self._base.params.get("dstcode")
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            # The adapter of the old line takes it as a query parameter, the newer one as a header.
+            headers={"dstcode": dstcode} if dstcode else {},
+            trust_env=False,
+        )
+        self._urls: dict[str, httpx.URL] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    def url(self, path: str) -> httpx.URL:
+        """`path` below the portal's address, whose own query (`dstcode`) stays."""
+        if path not in self._urls:
+            self._urls[path] = self._base.copy_with(path=self._base.path.rstrip("/") + path)
+        return self._urls[path]
+
+    async def once(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """One call; the body as it came. Raises PortalAway, PortalRefused."""
+        url = self.url(path)
+        sent = dict(headers or {})
+        content = None
+        if json is not None:
+            content = msgspec.json.encode(json)
+            sent["Content-Type"] = "application/json"
+        try:
+            response = await self._client.request(
+                method,
+                url.copy_merge_params(query) if query else url,
+                content=content,
+                data=form,
+                headers=sent,
+            )
+        except (httpx.TransportError, httpx.TooManyRedirects, httpx.DecodingError) as error:
+            raise PortalAway(
+                f"Không kết nối được {self.portal} ({type(error).__name__}).",
+                f"{self.portal} does not answer ({type(error).__name__})",
+            ) from None
+        status = response.status_code
+        if status in PASSING:
+            away = PortalAway(
+                f"{self.portal} tạm thời không phục vụ (HTTP {status}).",
+                f"{self.portal} is temporarily unavailable (HTTP {status})",
+            )
+            away.pause = _pause(response.headers.get("retry-after"))
+            raise away
+        if status != 200:
+            raise self.refused(status=status)
+        return response.content
+
+    async def repeated(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What `once` gives, called again where its error is worth that; at last its error."""
+        async for attempt in self.retry.context():
+            with attempt:
+                return await once()
+        raise AssertionError  # a retry context ends with an answer or an error
+
+    def refused(self, *, status: int | None = None, code: object = None) -> PortalRefused:
+        shown = f"HTTP {status}" if status else f"error_code {_plain(code)}"
+        error = PortalRefused(
+            f"{self.portal} từ chối yêu cầu ({shown}).", f"{self.portal} refused the call ({shown})"
+        )
+        error.status = status
+        error.code = _plain(code) if status is None else None
+        return error
+
+    def answer_invalid(self) -> PortalAnswerInvalid:
+        return PortalAnswerInvalid(
+            f"{self.portal} trả lời không đúng định dạng đã thống nhất.",
+            f"the answer of {self.portal} is not the JSON that the protocol promises",
+        )
+
+
+def _plain(code: object) -> str:
+    """A business code as a short text; anything that is no number is not shown."""
+    text = str(code)
+    return text if len(text) <= 6 and text.lstrip("-").isdecimal() else "?"
+
+
+def _pause(text: str | None) -> float | None:
+    """`Retry-After` as seconds from now: a number, or an HTTP date."""
+    if text is None:
+        return None
+    try:
+        if text.strip().isdecimal():
+            return float(text)
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
