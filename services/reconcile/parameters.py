@@ -67,3 +67,9 @@ def parameters_on(day: date, province: str = "H31") -> Parameters:
         ),
         province=province,
     )
+
+
+def version_on(day: date) -> str:
+    """Which parameters are in force, for answers: the newest `since` among them."""
+    since = [entry["since"] for entry in (*_entries()["timing"], *_entries()["placeholder"])]
+    return f"parameters.toml {max(each for each in since if each <= day).isoformat()}"
