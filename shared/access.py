@@ -41,11 +41,15 @@ class Principal:
     role: Role
     unit_code: str
 
+    def sees(self, unit_code: str | None) -> bool:
+        """Whether a unit lies in the key's own subtree; what has no unit is the province's."""
+        if unit_code is None:
+            return "." not in self.unit_code
+        return is_within(unit_code, self.unit_code)
+
     def check(self, unit_code: str | None) -> None:
-        """Raises Forbidden where a unit lies outside the key's own subtree; no unit is the province's."""
-        if unit_code is None or not is_within(unit_code, self.unit_code):
-            if unit_code is None and "." not in self.unit_code:
-                return
+        """Raises Forbidden where `sees` says no."""
+        if not self.sees(unit_code):
             raise Forbidden(
                 "Khóa này chỉ xem được đơn vị của mình và các đơn vị trực thuộc.",
                 "This key sees its own unit and what is below it only.",

@@ -68,7 +68,9 @@ def wants_csv(request: Request) -> bool:
     return "text/csv" in request.headers.get("accept", "")
 
 
-def csv_response(rows: AsyncIterable[Sequence[object]], header: Sequence[str], *, name: str) -> StreamingResponse:
+def csv_response(
+    rows: AsyncIterable[Sequence[object]], header: Sequence[str], *, name: str
+) -> StreamingResponse:
     """The whole list as UTF-8 CSV with a byte order mark, streamed."""
     return StreamingResponse(
         _csv(rows, header),

@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -180,6 +181,29 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
             headers={"Retry-After": "5"},
         )
     return problem(request, 500)
+
+
+class Problem(BaseModel):
+    """RFC 9457, with the sentence in Vietnamese beside the English one."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    detail_vi: str
+    request_id: str | None = None
+    field: str | None = None
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` of an endpoint: which problems it can answer with."""
+    return {
+        status: {
+            "description": TITLES[status][1],
+            "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+        }
+        for status in statuses
+    }
 
 
 def install(app: FastAPI) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -18,6 +19,11 @@ from migrations import runner
 from shared import postgres, postgres_roles
 from shared.db import create_engine
 from shared.settings import Settings
+from tests.make import NOW
+
+# No test asserts a time: the machine may be busy, and the first use of the calendar loads the holidays.
+hypothesis.settings.register_profile("chiso", deadline=None)
+hypothesis.settings.load_profile("chiso")
 
 _numbers = itertools.count(1)
 
@@ -44,7 +50,9 @@ class Cluster:
         return make_url(self.provisioned.app_url).set(database=database).render_as_string(hide_password=False)
 
     def owner_url(self, database: str) -> str:
-        return make_url(self.provisioned.owner_url).set(database=database).render_as_string(hide_password=False)
+        return (
+            make_url(self.provisioned.owner_url).set(database=database).render_as_string(hide_password=False)
+        )
 
     async def create(self) -> str:
         name = f"test_{next(_numbers)}"
@@ -108,4 +116,4 @@ async def session(shared_engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
 @pytest.fixture
 def settings(database: str) -> Settings:
     """Settings on a fresh database, without any .env and with a clock of their own set by the test."""
-    return Settings(_env_file=None, database_url=database)
+    return Settings(_env_file=None, database_url=database, chiso_now=NOW)

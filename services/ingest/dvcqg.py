@@ -74,7 +74,13 @@ async def _principal(session: AsyncSession, given: str, now: float) -> Principal
     """A session is signed with its key's hash, so that it needs no table and ends with the key."""
     key_id, _, rest = given.partition(".")
     expires = rest.partition(".")[0]
-    if expires.isascii() and expires.isdecimal() and len(expires) < 12 and key_id.isalnum() and len(key_id) < 20:
+    if (
+        expires.isascii()
+        and expires.isdecimal()
+        and len(expires) < 12
+        and key_id.isalnum()
+        and len(key_id) < 20
+    ):
         row = await session.get(ApiKey, key_id)
         if (
             row is not None
@@ -176,7 +182,9 @@ def _stored(success: str, count: int, bad: list[Refusal], known: set[str]) -> Re
             f"{item.code or f'mục {item.position + 1}'}: {item.field} ({item.vi})" for item in bad[:NAMED]
         )
         more = f" … và {len(bad) - NAMED} hồ sơ khác" if len(bad) > NAMED else ""
-        return _answer("-1", f"Có {len(bad)}/{count} bản ghi bị từ chối, các bản ghi còn lại đã lưu. {named}{more}")
+        return _answer(
+            "-1", f"Có {len(bad)}/{count} bản ghi bị từ chối, các bản ghi còn lại đã lưu. {named}{more}"
+        )
     if known:
         codes = sorted(known)
         more = " …" if len(codes) > NAMED else ""

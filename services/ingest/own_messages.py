@@ -42,8 +42,8 @@ class PushedSupplement(msgspec.Struct, gc=False):
 class PushedStep(msgspec.Struct, gc=False):
     occurred_at: str | None = None
     status: Value = None
-    officer: str | None | UnsetType = UNSET
-    officer_title: str | None | UnsetType = UNSET
+    officer: str | UnsetType | None = UNSET
+    officer_title: str | UnsetType | None = UNSET
     started_at: str | None = None
 
 
@@ -63,8 +63,8 @@ class PushedDossier(msgspec.Struct, gc=False):
     returned_at: Value = UNSET
     rejected_at: Value = UNSET
     updated_at: Value = None
-    supplements: list[PushedSupplement] | None | UnsetType = UNSET
-    steps: list[PushedStep] = []  # noqa: RUF012 - msgspec copies it
+    supplements: list[PushedSupplement] | UnsetType | None = UNSET
+    steps: list[PushedStep] = []
 
 
 class _CodeOnly(msgspec.Struct, gc=False):
@@ -94,7 +94,17 @@ _KNOWN = (
     ("channel", Known.CHANNEL),
     ("supplements", Known.SUPPLEMENTS),
 )
-_CHANNELS: dict[object, int] = {1: 1, 2: 2, 3: 3, "1": 1, "2": 2, "3": 3, "in_person": 1, "online": 2, "post": 3}
+_CHANNELS: dict[object, int] = {
+    1: 1,
+    2: 2,
+    3: 3,
+    "1": 1,
+    "2": 2,
+    "3": 3,
+    "in_person": 1,
+    "online": 2,
+    "post": 3,
+}
 
 
 def read(raw: bytes | msgspec.Raw, *, position: int, now: datetime) -> Pushed | Refusal:
@@ -149,7 +159,9 @@ def _pushed(item: PushedDossier, now: datetime) -> Pushed:
     channel = _value(item.channel)
     if channel is not None and channel not in _CHANNELS:
         raise Refused(
-            "channel", "channel: cần in_person, online hoặc post.", "channel: expected in_person, online or post"
+            "channel",
+            "channel: cần in_person, online hoặc post.",
+            "channel: expected in_person, online or post",
         )
     known = sum(bit.value for name, bit in _KNOWN if getattr(item, name) is not UNSET)
     if item.unit_code is not UNSET or item.unit_name is not UNSET:

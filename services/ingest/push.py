@@ -7,14 +7,16 @@ the answer is written only after the batch of its item has been committed, so an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from fastapi.responses import Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from starlette.types import Receive, Scope, Send
 
 from services.ingest import own_messages, service
 from services.ingest.normalise import Head, Refusal, Refused, Step, refusal
@@ -32,16 +34,16 @@ PAUSE = 0.5
 
 _encode = msgspec.json.Encoder().encode
 _array = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder(msgspec.Raw)
 
 
 def read_array(body: bytes, *, now: datetime) -> list[Pushed | Refusal]:
     """Raises Unreadable where the body is not JSON, Invalid where it is no array."""
     try:
+        if not body.lstrip()[:1] == b"[":
+            _any.decode(body)  # tells what is no JSON from what is no array
+            raise Invalid("Cần một mảng JSON các hồ sơ.", "Expected a JSON array of dossiers.", field="body")
         raws = _array.decode(body)
-    except msgspec.ValidationError:
-        raise Invalid(
-            "Cần một mảng JSON các hồ sơ.", "Expected a JSON array of dossiers.", field="body"
-        ) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise Unreadable("Nội dung không phải JSON hợp lệ.", "The body is not valid JSON.") from None
     return [own_messages.read(raw, position=n, now=now) for n, raw in enumerate(raws)]
@@ -101,7 +103,7 @@ def count(results: list[dict[str, Any]]) -> dict[str, int]:
 
 async def stream(
     chunks: AsyncIterator[bytes], engine: AsyncEngine, settings: Settings, *, sender: str
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """NDJSON in, NDJSON out: one line per item, then a line with the counts.
 
     Reading goes on while the answer is being written (a client that sends all before it reads would else wait for us
@@ -117,6 +119,23 @@ async def stream(
         worker.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await worker
+
+
+class Duplex(Response):
+    """An answer that is written while the request is still being read. Starlette's StreamingResponse would take the
+    request's own messages while it waits for a disconnect."""
+
+    def __init__(self, answers: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(media_type="application/x-ndjson")
+        del self.headers["content-length"]
+        self.answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async with aclosing(self.answers) as answers:
+            async for answer in answers:
+                await send({"type": "http.response.body", "body": answer, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _work(
@@ -215,5 +234,3 @@ def _full(lines: list[bytes | None]) -> Iterator[list[bytes | None]]:
 
 async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
     return await anext(chunks, None)
-
-

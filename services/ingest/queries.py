@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
+import msgspec
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared import reasons
 from shared.db import driver
 from shared.identifiers import parse_dossier_code
-from shared.vocabulary import Portal
+from shared.models import Assessment, AssessmentPeriod, Dossier, DossierStep, Finding, Presence
+from shared.vocabulary import STATUS_NAMES, DossierStatus, Known, Portal
 
 
 async def versions(
@@ -41,3 +46,86 @@ async def has_head(session: AsyncSession, code: str, *, portal: Portal) -> bool:
             portal.value,
         )
     )
+
+
+async def dossier_view(session: AsyncSession, code: str) -> dict[str, Any] | None:
+    """Everything that is known of one dossier (schemas.DossierView), or None where no copy is. What indicators and
+    reconcile say of it is read from their tables: the database is the contract between services."""
+    copies = list(await session.scalars(select(Dossier).where(Dossier.code == code).order_by(Dossier.portal)))
+    if not copies:
+        return None
+    steps = await session.scalars(
+        select(DossierStep)
+        .where(DossierStep.code == code)
+        .order_by(DossierStep.occurred_at, DossierStep.status)
+    )
+    presence = await session.scalars(
+        select(Presence).where(Presence.code == code, Presence.checked_at.is_not(None))
+    )
+    heads = await session.scalars(
+        select(Assessment).where(Assessment.code == code).order_by(Assessment.basis)
+    )
+    periods = await session.scalars(
+        select(AssessmentPeriod)
+        .where(AssessmentPeriod.code == code)
+        .order_by(AssessmentPeriod.basis, AssessmentPeriod.period)
+    )
+    findings = await session.scalars(
+        select(Finding)
+        .where(Finding.subject == "dossier", Finding.code == code)
+        .order_by(Finding.opened_at, Finding.kind)
+    )
+    counted = [_counts(row) for row in periods]
+    bases = {row["basis"] for row in counted}
+    return {
+        "code": code,
+        "code_known": copies[0].code_known,
+        "source_system": copies[0].source_system,
+        "copies": [_copy(row) for row in copies],
+        "steps": [{**_columns(row), "status_name": _status_name(row.status)} for row in steps],
+        "presence": [_columns(row) for row in presence],
+        "indicators": counted,
+        "not_counted": [_not_counted(row) for row in heads if row.basis not in bases and row.assessed_at],
+        "findings": [
+            {**_columns(row), "id": str(row.id), "sentence": row.evidence.get("sentence", "")}
+            for row in findings
+        ],
+    }
+
+
+def _columns(row: Any) -> dict[str, Any]:
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns}
+
+
+def _status_name(status: int | None) -> str | None:
+    return STATUS_NAMES[DossierStatus(status)] if status else None
+
+
+def _copy(row: Dossier) -> dict[str, Any]:
+    columns = _columns(row)
+    supplements = columns["supplements"]
+    return {
+        **columns,
+        # The driver hands jsonb written as text back as it is; both forms are one to a reader.
+        "supplements": msgspec.json.decode(supplements)
+        if isinstance(supplements, str)
+        else supplements or [],
+        "known": [bit.name.lower() for bit in Known if row.known & bit and bit.name],
+        "status_name": _status_name(row.status),
+    }
+
+
+def _counts(row: AssessmentPeriod) -> dict[str, Any]:
+    why = reasons.explain(row.reason, row.bits, row.end_at, row.deadline_at)
+    return {
+        **_columns(row),
+        "component": "2.1",
+        "on_time": bool(row.bits & reasons.Bit.ON_TIME),
+        "sentence": why.vi,
+        "citation": why.citation,
+    }
+
+
+def _not_counted(row: Assessment) -> dict[str, Any]:
+    why = reasons.explain_source(row.source)
+    return {"component": "2.1", "basis": row.basis, "reason": row.source, "sentence": why.vi}

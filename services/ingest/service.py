@@ -222,7 +222,9 @@ async def _write_steps(
     changed: set[str] = set()
     kept = {(step.code, step.occurred_at, step.status): step for step in steps if step.keep}
     if kept:
-        rows = [(s.code, s.occurred_at, s.status, s.officer, s.officer_title, s.started_at) for s in kept.values()]
+        rows = [
+            (s.code, s.occurred_at, s.status, s.officer, s.officer_title, s.started_at) for s in kept.values()
+        ]
         written = await connection.fetch(_WRITE_STEPS, portal.value, now, *rows_to_columns(rows, 6))
         changed = {row["code"] for row in written}
     newest: dict[str, Step] = {}
@@ -255,7 +257,14 @@ async def _quarantine(
     now: datetime,
 ) -> None:
     rows: list[tuple[Any, ...]] = [
-        (r.code, r.field, f"{r.vi} | {r.en}", r.digest, r.position, r.content and _json.encode(r.content).decode())
+        (
+            r.code,
+            r.field,
+            f"{r.vi} | {r.en}",
+            r.digest,
+            r.position,
+            r.content and _json.encode(r.content).decode(),
+        )
         for r in {(r.digest, r.field): r for r in refused}.values()
     ]
     rows.sort(key=lambda row: (row[3], row[1]))

@@ -1,0 +1,18 @@
+"""The ingest service: `uvicorn --factory services.ingest.main:create`."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from services.ingest import api, dvcqg, sync_api
+from shared import logging
+from shared.app import create_app
+from shared.settings import get_settings
+
+routers = (api.router, dvcqg.router, sync_api.router)
+
+
+def create() -> FastAPI:
+    settings = get_settings()
+    logging.configure(settings.log_level)
+    return create_app("chiso · ingest", *routers, settings=settings)

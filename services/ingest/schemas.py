@@ -1,0 +1,143 @@
+"""Answers of ingest's endpoints."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class PushCounts(BaseModel):
+    accepted: int
+    unchanged: int
+    stale: int
+    rejected: int
+
+
+class PushResult(BaseModel):
+    """`stale`: a newer version was there already; `unchanged`: this very version was."""
+
+    index: int
+    code: str | None
+    result: Literal["accepted", "unchanged", "stale", "rejected"]
+    field: str | None = None
+    reason: str | None = None
+    reason_vi: str | None = None
+
+
+class PushAnswer(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "counts": {"accepted": 1, "unchanged": 0, "stale": 0, "rejected": 1},
+                "items": [
+                    {"index": 0, "code": "H31.135-260803-0012", "result": "accepted"},
+                    {
+                        "index": 1,
+                        "code": "H31.135-260803-0013",
+                        "result": "rejected",
+                        "field": "status",
+                        "reason": "status: unknown status; expected a number from 1 to 10",
+                        "reason_vi": "status: trạng thái không có trong danh mục; cần một số từ 1 đến 10.",
+                    },
+                ],
+            }
+        }
+    )
+    counts: PushCounts
+    items: list[PushResult]
+
+
+class CopyView(BaseModel):
+    """One copy of the dossier. `known`: the fields that this copy is able to tell."""
+
+    portal: str
+    via: str
+    learnt_at: datetime
+    version: datetime | None
+    known: list[str]
+    procedure_code: str | None
+    unit_code: str | None
+    unit_name: str | None
+    unit_via: str
+    status: int | None
+    status_name: str | None
+    cancelled: bool
+    channel: int | None
+    submitted_at: datetime | None
+    received_at: datetime | None
+    due_at: datetime | None
+    finished_at: datetime | None
+    returned_at: datetime | None
+    rejected_at: datetime | None
+    supplements: list[dict[str, Any]]
+    officer: str | None
+    officer_title: str | None
+    vanished_at: datetime | None
+
+
+class StepView(BaseModel):
+    portal: str
+    occurred_at: datetime
+    status: int
+    status_name: str | None
+    officer: str | None
+    officer_title: str | None
+    started_at: datetime | None
+
+
+class PresenceView(BaseModel):
+    """What was proved about a portal: found, or not, when and how."""
+
+    portal: str
+    found: bool | None
+    checked_at: datetime | None
+    via: str | None
+
+
+class CountsView(BaseModel):
+    """Whether the dossier counts in a component and a period, and why."""
+
+    component: str
+    basis: str
+    period: str
+    unit_code: str
+    on_time: bool
+    end_at: datetime | None
+    deadline_at: datetime | None
+    reason: str
+    sentence: str
+    citation: str
+
+
+class NotCounted(BaseModel):
+    """Why a dossier counts nowhere on a basis."""
+
+    component: str
+    basis: str
+    reason: str
+    sentence: str
+
+
+class DossierFinding(BaseModel):
+    id: str
+    kind: str
+    key: str
+    state: str
+    responsible: str
+    sentence: str
+    opened_at: datetime
+    resolved_at: datetime | None
+
+
+class DossierView(BaseModel):
+    code: str
+    code_known: bool
+    source_system: str
+    copies: list[CopyView]
+    steps: list[StepView]
+    presence: list[PresenceView]
+    indicators: list[CountsView]
+    not_counted: list[NotCounted]
+    findings: list[DossierFinding]
