@@ -17,7 +17,6 @@ import msgspec
 
 from services.ingest import presence, run_queries, runs
 from services.ingest.portals import igate_messages
-from services.ingest.portals.http import PortalAnswerInvalid
 from services.ingest.portals.provincial import ProvincialPortal
 from services.ingest.service import accept
 from shared import queue
@@ -33,9 +32,10 @@ any grace time, within which their absence was not judged yet."""
 
 
 class Walk(msgspec.Struct):
-    """The cursor. `page` is read next; `until`: where the walk may stop; `newest`: the watermark to be left;
-    `rows`: totalElements when last seen."""
+    """The cursor. `page`, of `size` rows, is read next; `until`: where the walk may stop; `newest`: the
+    watermark to be left; `rows`: totalElements when last seen."""
 
+    size: int
     page: int = 0
     until: datetime | None = None
     newest: datetime | None = None
@@ -50,18 +50,18 @@ async def provincial_dossiers(job: runs.Job, *, page_size: int = PAGE_SIZE, lag:
     else:
         async with job.page() as session:
             watermark, _ = await run_queries.known_through(session, portal=run.portal, subject=run.subject)
-        walk = Walk(until=watermark - lag if watermark else None)
+        walk = Walk(page_size, until=watermark - lag if watermark else None)
     async with ProvincialPortal.of(job.settings, retry=job.retry) as portal:
         while True:
             asked_at = job.settings.now()
-            page = await portal.search(walk.page, page_size)
+            page = await portal.search(walk.page, walk.size)
             back = steps_back(walk, page)
             walk.rows = page.total_elements
             if back:
                 walk.page -= back
                 continue
-            if not page.content and walk.page * page_size < page.total_elements:
-                raise _hollow(portal)
+            if not page.content and walk.page * walk.size < page.total_elements:
+                raise portal.answer_invalid()
             read = igate_messages.read(page.content, now=asked_at)
             if walk.newest is None and read.newest is not None:
                 # A row may be dated a little ahead; a watermark ahead of us would hide what comes until then.
@@ -83,10 +83,6 @@ def steps_back(walk: Walk, page: igate_messages.Page) -> int:
         return 0
     moved = walk.rows - page.total_elements
     return min(walk.page, -(-moved // max(1, len(page.content))))
-
-
-def _hollow(portal: ProvincialPortal) -> PortalAnswerInvalid:
-    return portal.answer_invalid()
 
 
 async def _store(
