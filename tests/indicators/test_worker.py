@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.indicators import queries, recount, worker
 from services.indicators.queries import Scope
 from services.ingest import service as ingest
+from services.ingest.normalise import Head
 from shared import queue
 from shared.calendar import Period
 from shared.db import session_scope
@@ -19,7 +20,7 @@ from tests import make
 from tests.make import moment
 
 
-async def send(engine: AsyncEngine, *heads: ingest.Head, portal: Portal = Portal.SENT, now: datetime) -> None:
+async def send(engine: AsyncEngine, *heads: Head, portal: Portal = Portal.SENT, now: datetime) -> None:
     async with session_scope(engine) as session:
         await ingest.accept(
             session, portal=portal, via="push", door="test", sender="test", now=now, heads=heads

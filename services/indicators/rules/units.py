@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from datetime import date
 from typing import NamedTuple
 
-from shared.identifiers import is_within
-
 
 class UnitSpan(NamedTuple):
     """A unit during a span of days; valid_to is the last one."""
@@ -64,7 +62,3 @@ class UnitTree:
             code = last.successor
             seen.add(code)
         return code
-
-    def within(self, unit: str) -> list[str]:
-        """The codes of a unit's subtree that the tree knows, in order."""
-        return sorted({code for code in self._spans if is_within(code, unit)} | {unit})

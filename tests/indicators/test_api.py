@@ -1,0 +1,234 @@
+"""Indicators' REST answers, of the shipped application."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.indicators import main, worker
+from services.ingest import service as ingest
+from services.ingest.normalise import Head
+from shared import queue
+from shared.db import session_scope
+from shared.settings import Settings
+from shared.vocabulary import Consumer, Portal, Role
+from tests import make
+from tests.make import NOW, moment
+
+DONE = {"status": 9, "finished_at": moment("2026-08-05 15:00"), "version": moment("2026-08-05 15:00")}
+LATE = {"status": 9, "finished_at": moment("2026-08-07 15:00"), "version": moment("2026-08-07 15:00")}
+
+
+async def store(engine: AsyncEngine, *heads: Head) -> None:
+    async with session_scope(engine) as session:
+        await ingest.accept(
+            session, portal=Portal.SENT, via="push", door="test", sender="test", now=NOW, heads=heads
+        )
+    await worker.tick(engine, NOW)
+    await queue.drain(engine, consumer=Consumer.INDICATORS, work=worker.work, now=NOW)
+
+
+@pytest.fixture
+async def province(engine: AsyncEngine) -> AsyncEngine:
+    """Seven dossiers of 8/2026: Phố Hiến has 2 on time, 2 late, 1 running; Sơn Nam 1 on time; 1 late has
+    no unit."""
+    async with session_scope(engine) as session:
+        await make.units(session)
+        await make.procedure(session)
+    await store(
+        engine,
+        make.head("H31.135-260803-0001", **DONE),
+        make.head("H31.135-260803-0002", **DONE),
+        make.head("H31.135-260803-0003", **LATE),
+        make.head("H31.135-260803-0004", **LATE),
+        make.head("H31.135-260803-0005"),
+        make.head("H31.136-260803-0001", agency_code="H31.136", unit_name=None, **DONE),
+        make.head("HS-7", agency_code=None, unit_name=None, **LATE),
+    )
+    return engine
+
+
+@pytest.fixture
+async def http(province: AsyncEngine, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with make.client(province, settings, *main.routers) as client:
+        yield client
+
+
+async def test_a_group_of_the_province(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/v1/indicators/progress", params={"period": "2026-08"})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    component = found["components"][0]
+    assert (component["numerator"], component["denominator"]) == (3, 7)
+    assert (component["ratio"], component["points"], component["max"]) == ("0.428571", "8.57", "20")
+    assert component["why"] == (
+        "3 trên 7 hồ sơ được xử lý trước hạn hoặc đúng hạn (42,86 %), đạt 8,57 trên 20 điểm."
+    )
+    assert found["score"] == "8.57"
+    assert found["rating"] == "Yếu"
+    assert found["rule_set"]["id"] == "portal-2026-09"
+    assert found["counts"] == {
+        "dossiers": 7,
+        "done": 6,
+        "in_progress": 1,
+        "on_time": 3,
+        "overdue": 4,
+        "undetermined": 0,
+    }
+    assert found["coverage"]["by_copy"] == {"national": 0, "sent_confirmed": 0, "sent_unconfirmed": 7}
+    assert found["coverage"]["complete"] is False
+    assert found["coverage"]["pending_changes"] == 0
+    assert found["period"]["end"] == "2026-09-01T00:00:00+07:00"
+    assert found["as_of"] is not None
+
+
+async def test_the_default_is_the_running_month_and_the_key_s_unit(
+    province: AsyncEngine, settings: Settings
+) -> None:
+    async with make.client(province, settings, *main.routers, role=Role.UNIT, unit="H31.135") as http:
+        found = (await http.get("/v1/indicators/progress")).json()
+        assert (found["period"]["key"], found["period"]["running"]) == ("2026-11", True)
+        assert found["unit"] == {"code": "H31.135", "name": "UBND phường Phố Hiến"}
+        assert found["counts"]["dossiers"] == 1  # the one that still runs
+        for path in ("progress", "progress/2.1/items"):
+            answer = await http.get(f"/v1/indicators/{path}", params={"unit": "H31.136", "part": "numerator"})
+            assert answer.status_code == 403
+        assert (await http.get("/v1/dossiers/H31.136-260803-0001/assessment")).status_code == 403
+        assert (await http.get("/v1/dossiers/HS-7/assessment")).status_code == 403
+        assert (await http.get("/v1/dossiers/H31.135-260803-0001/assessment")).status_code == 200
+
+
+async def test_no_dossiers_is_no_points_and_has_no_time(http: httpx.AsyncClient) -> None:
+    found = (await http.get("/v1/indicators/progress", params={"unit": "H31.16", "period": "2026-08"})).json()
+    component = found["components"][0]
+    assert (component["ratio"], component["points"]) == (None, "0.00")
+    assert component["why"] == "Không có hồ sơ nào thuộc kỳ này, nên được 0,00 trên 20 điểm."
+    assert found["as_of"] is None
+
+
+async def test_another_rule_set_can_be_asked_for(http: httpx.AsyncClient) -> None:
+    params = {"period": "2026-08", "rule_set": "portal-2025-10"}
+    found = (await http.get("/v1/indicators/progress", params=params)).json()
+    assert found["rule_set"]["id"] == "portal-2025-10"
+    assert found["rule_set"]["provenance"]["mark"] == "not_verified"
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "status"),
+    [
+        ("transparency", {}, 404),
+        ("nothing", {}, 404),
+        ("progress", {"unit": "H31.99"}, 404),
+        ("progress", {"unit": "Sở Y tế"}, 422),
+        ("progress", {"period": "2026-13"}, 422),
+        ("progress", {"period": "2022-05"}, 422),  # before QĐ 766
+        ("progress", {"period": "2027"}, 422),  # has not begun
+        ("progress", {"rule_set": "x"}, 422),
+        ("progress", {"basis": "x"}, 422),
+        ("progress/2.1/items", {}, 422),
+        ("progress/2.2/items", {"part": "numerator"}, 404),
+        ("progress/2.1/items", {"part": "numerator", "cursor": "x"}, 422),
+        ("progress/2.1/items", {"part": "numerator", "limit": "1001"}, 422),
+    ],
+)
+async def test_what_cannot_be_answered(
+    http: httpx.AsyncClient, path: str, params: dict[str, str], status: int
+) -> None:
+    answer = await http.get(f"/v1/indicators/{path}", params=params)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail_vi"]
+
+
+@pytest.mark.parametrize("unit", ["H31", "H31.135", "H31.136", "H31.16"])
+@pytest.mark.parametrize("part", ["numerator", "shortfall"])
+async def test_as_many_items_as_the_figure_says(http: httpx.AsyncClient, unit: str, part: str) -> None:
+    scope = {"unit": unit, "period": "2026-Q3"}
+    component = (await http.get("/v1/indicators/progress", params=scope)).json()["components"][0]
+    figure = component["numerator"]
+    if part == "shortfall":
+        figure = component["denominator"] - component["numerator"]
+    codes: list[str] = []
+    cursor: str | None = None
+    while True:
+        params = scope | {"part": part, "limit": "2"} | ({"cursor": cursor} if cursor else {})
+        answer = await http.get("/v1/indicators/progress/2.1/items", params=params)
+        page = answer.json()
+        codes += [item["code"] for item in page["items"]]
+        assert all(item["on_time"] is (part == "numerator") for item in page["items"])
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert len(codes) == len(set(codes)) == figure
+    answer = await http.get(
+        "/v1/indicators/progress/2.1/items", params=scope | {"part": part}, headers={"Accept": "text/csv"}
+    )
+    rows = list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert [row[0] for row in rows[1:]] == codes
+
+
+async def test_an_item_says_why(http: httpx.AsyncClient) -> None:
+    params = {"unit": "H31.135", "period": "2026-08", "part": "shortfall"}
+    items = (await http.get("/v1/indicators/progress/2.1/items", params=params)).json()["items"]
+    late = next(item for item in items if item["code"] == "H31.135-260803-0003")
+    assert late["why"] == (
+        "Tính là quá hạn: xử lý xong lúc 15:00 ngày 07/08/2026, muộn hơn hạn 17:00 ngày 06/08/2026."
+    )
+    assert late["procedure_name"] == "Đăng ký thành lập hộ kinh doanh"
+    assert late["end_at"] == "2026-08-07T15:00:00+07:00"
+
+
+async def test_a_dossier_tells_of_each_period(http: httpx.AsyncClient) -> None:
+    found = (await http.get("/v1/dossiers/H31.135-260803-0005/assessment")).json()
+    counted = {basis["basis"]: basis for basis in found["bases"]}
+    assert counted["provincial"]["counted"] is False
+    assert counted["provincial"]["source"] == "no_copy"
+    periods = {each["period"]: each for each in counted["counted"]["periods"]}
+    assert list(periods) == sorted(["2026", "2026-Q3", "2026-Q4", "2026-08", "2026-09", "2026-10", "2026-11"])
+    assert periods["2026-08"]["why"].startswith("Tính là quá hạn: chưa kết thúc")
+    assert (await http.get("/v1/dossiers/H31.135-260803-9999/assessment")).status_code == 404
+
+
+async def test_an_unchanged_figure_is_not_sent_again(http: httpx.AsyncClient, province: AsyncEngine) -> None:
+    for hours, path in enumerate(
+        (
+            "/v1/indicators",
+            "/v1/indicators/progress?period=2026-08",
+            "/v1/indicators/progress/2.1/items?period=2026-08&part=shortfall",
+            "/v1/dossiers/H31.135-260803-0005/assessment",
+        )
+    ):
+        first = await http.get(path)
+        tag = {"If-None-Match": first.headers["etag"]}
+        assert first.headers["cache-control"] == "private"
+        assert (await http.get(path, headers=tag)).status_code == 304
+        if hours:
+            # Another end of a late dossier: after the first time every count is what it was, the list is not.
+            end = moment("2026-08-07 15:00") + timedelta(hours=hours)
+            late = make.head("H31.135-260803-0005", status=9, finished_at=end, version=end)
+            await store(province, late)
+            assert (await http.get(path, headers=tag)).status_code == 200
+
+
+async def test_the_indicator_set_is_listed_with_its_sources(http: httpx.AsyncClient) -> None:
+    found = (await http.get("/v1/indicators")).json()
+    assert [group["slug"] for group in found["groups"] if group["computed"]] == ["progress"]
+    components = {
+        component["id"]: component for group in found["groups"] for component in group["components"]
+    }
+    assert [key for key, component in components.items() if component["computed"]] == ["2.1"]
+    scoring = components["2.1"]["scoring"][0]
+    assert (scoring["max"], scoring["formula"]) == ("20", "20 × tử số / mẫu số")
+    assert scoring["provenance"]["mark"] == "practice"
+    assert sum(int(group["max"]) for group in found["groups"]) == 100
+
+
+async def test_without_a_key(http: httpx.AsyncClient) -> None:
+    for path in ("/v1/indicators", "/v1/indicators/progress", "/v1/dossiers/x/assessment"):
+        assert (await http.get(path, headers={"Authorization": ""})).status_code == 401

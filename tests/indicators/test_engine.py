@@ -1,0 +1,220 @@
+"""Parameters and scoring: shipped data hold together, published scores come out exactly."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.indicators.rules import engine
+from services.indicators.rules.assess import SINCE
+from services.indicators.rules.measures import COUNTS, MEASURES
+from shared.calendar import Period
+from shared.errors import Invalid
+from shared.vocabulary import IndicatorGroup
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = tomllib.loads((ROOT / "tests/cases/progress_published.toml").read_text(encoding="utf-8"))[
+    "published"
+]
+TABLES = [
+    ROOT.parent / "shared/data" / name
+    for name in (
+        "hungyen_766_thanh_phan_2026.csv",
+        "phutho_766_2026-08.csv",
+        "phutho_766_thanhtoan_2026-08.csv",
+    )
+]
+FILES = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in (ROOT / "services/indicators/rules/parameters").iterdir()
+}
+
+
+def points(identifier: str, numerator: int, denominator: int, period: str = "2026-08") -> Decimal | None:
+    rules = engine.rule_set_for(Period.parse(period))
+    return engine.score(numerator, denominator, engine.parameters().components[identifier], rules).points
+
+
+@pytest.mark.parametrize("case", PUBLISHED, ids=[case["unit"] for case in PUBLISHED])
+def test_published_scores_come_out_exactly(case: dict[str, Any]) -> None:
+    found = points("2.1", case["numerator"], case["denominator"], case["period"])
+    assert str(found) == case["points"]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=[table.name for table in TABLES])
+def test_published_tables_come_out_exactly(table: Path) -> None:
+    """Every row with counts and a score, of every component: scoring is data, so all of it can be checked."""
+    if not table.is_file():
+        pytest.skip("the published tables (../shared/data) are not beside this clone")
+    components = {component.code: component for component in engine.parameters().components.values()}
+    rules = engine.rule_set_for(Period.parse("2026-08"))
+    checked = 0
+    with table.open(encoding="utf-8-sig", newline="") as lines:
+        for row in csv.DictReader(lines):
+            component = components.get(row.get("chi_so") or "")
+            if component is None or not row["diem_cong_bo"] or not row["tu_so"]:
+                continue
+            found = engine.score(int(row["tu_so"]), int(row["mau_so"]), component, rules)
+            assert (found.points or Decimal(0)) == Decimal(row["diem_cong_bo"]), row
+            checked += component.id == "2.1"
+    assert checked or "PROGRESS_ON_TIME" not in table.read_text(encoding="utf-8-sig")
+
+
+def test_more_published_rows() -> None:
+    """indicators.md §9."""
+    assert [points("3.1", 52, 56), points("3.2", 406, 1968), points("3.3", 150_956, 152_595)] == [
+        Decimal("2.00"),
+        Decimal("0.83"),
+        Decimal("6.00"),
+    ]
+    assert [points("3.1", 52, 89), points("3.2", 518, 1881)] == [Decimal("1.46"), Decimal("1.10")]
+    assert [
+        points("4.3", 585, 587),
+        points("4.2", 490, 587),
+        points("4.2", 261, 326),
+        points("4.2", 603, 654),
+    ] == [
+        Decimal("2.00"),
+        Decimal("3.34"),
+        Decimal("3.20"),
+        Decimal("3.69"),
+    ]
+
+
+def test_every_day_has_exactly_one_rule_set() -> None:
+    day = SINCE
+    while day < date(2028, 1, 1):
+        assert sum(each.in_force(day) for each in engine.parameters().rule_sets) == 1
+        day += timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("period", "expected"),
+    [("2022-06", "portal-2025-10"), ("2025", "portal-2025-10"), ("2025-12", "portal-2025-10"),
+     ("2026-01", "portal-2026-09"), ("2026-Q1", "portal-2026-09"), ("2099", "portal-2026-09")],
+)  # fmt: skip
+def test_the_rule_set_of_a_period_is_the_one_in_force_on_its_last_day(period: str, expected: str) -> None:
+    assert engine.rule_set_for(Period.parse(period)).id == expected
+
+
+def test_nothing_in_force_is_an_error() -> None:
+    with pytest.raises(Invalid) as caught:
+        engine.rule_set_for(Period.parse("2022-05"))
+    assert caught.value.field == "period"
+    with pytest.raises(Invalid):
+        engine.rule_set("portal-1999")
+    with pytest.raises(Invalid):
+        engine.rating(Decimal(1), Decimal(2), SINCE - timedelta(days=1))
+
+
+def test_an_empty_denominator_is_data() -> None:
+    """indicators.md §4.5: no score (null) and score 0 are different things."""
+    assert points("2.1", 0, 0) == 0
+    assert points("1.1", 0, 0) is None
+    assert points("1.1", 0, 0, "2025-10") == 6
+    assert points("4.1", 0, 0) is None
+    assert points("4.6", 0, 0) == 2
+    assert points("5.2", 0, 0) == 6
+
+
+def test_halves_go_up() -> None:
+    assert points("2.1", 1, 4000) == Decimal("0.01")  # 0.005
+    assert points("2.1", 1, 4001) == Decimal("0.00")
+    assert points("2.1", 3, 16_000) == Decimal("0.00")
+
+
+def test_a_group_is_the_sum_of_its_rounded_components() -> None:
+    """Phường Vân Phú: 6.46 published, 6.47 if the parts were summed unrounded (indicators.md §4.1)."""
+    rules, components = engine.rule_set("portal-2026-09"), engine.parameters().components
+    third = engine.score(1, 3, components["4.4"], rules)  # 1.3333 → 1.33
+    assert engine.total([third, third, third]) == Decimal("3.99")
+    nothing = engine.score(0, 0, components["4.4"], rules)
+    assert engine.total([nothing, third]) == Decimal("1.33")
+    assert engine.total([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("percent", "name"),
+    [("100", "Xuất sắc"), ("90", "Xuất sắc"), ("89.99", "Tốt"), ("80", "Tốt"), ("79.99", "Khá"), ("70", "Khá"),
+     ("50", "Trung bình"), ("49.99", "Yếu"), ("0", "Yếu")],
+)  # fmt: skip
+def test_rating_bands_include_their_lower_bound(percent: str, name: str) -> None:
+    assert engine.rating(Decimal(percent), Decimal(100), date(2026, 8, 31)) == name
+    assert engine.rating(Decimal(percent) / 5, Decimal(20), date(2026, 8, 31)) == name
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+def test_points_stay_between_nothing_and_the_maximum(one: int, other: int) -> None:
+    numerator, denominator = sorted((one, other))
+    for component in engine.parameters().components.values():
+        for rules in engine.parameters().rule_sets:
+            if component.scoring[rules.id].scaling == "information":
+                continue
+            found = engine.score(numerator, denominator, component, rules)
+            assert found.points is None or 0 <= found.points <= found.max
+            assert found.points is None or found.points.as_tuple().exponent == -2
+
+
+def test_counts_that_cannot_be() -> None:
+    for numerator, denominator in ((3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="cannot be"):
+            points("2.1", numerator, denominator)
+    with pytest.raises(ValueError, match="information"):
+        points("2.2", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("rule_sets.toml", "until = 2025-12-31", "until = 2025-12-30", "gap or an overlap"),
+        ("rule_sets.toml", "until = 2025-12-31", "until = 2026-01-31", "gap or an overlap"),
+        ("rule_sets.toml", "since = 2022-06-23\nuntil", "since = 2022-06-24\nuntil", "gap or an overlap"),
+        ("rule_sets.toml", "since = 2026-01-01", "since = 2026-01-01\nuntil = 2026-12-31", "no rule set from"),
+        ("rule_sets.toml", "from = 0,", "from = 1,", "begins at 0"),
+        ("progress.toml", "max = 20, ", "max = 19, ", "do not sum"),
+        ("progress.toml", 'mark = "practice"', 'mark = "sure"', "sure"),
+        ("progress.toml", 'source = "portal-2026"', 'source = "hearsay"', "hearsay"),
+        ("progress.toml", "max = 20\n", "max = 21\n", "sum"),
+        ("progress.toml", 'id = "2.2"', 'id = "2.1"', "twice"),
+        ("progress.toml", 'scaling = "linear"', 'scaling = "full_at"', "target"),
+        ("progress.toml", 'empty = "zero"', 'empty = "maybe"', "maybe"),
+        ("progress.toml", "[group]", "[group", "progress.toml"),
+        ("progress.toml", 'rule_set = "portal-2025-10"', 'rule_set = "x"', "each rule set"),
+    ],
+)  # fmt: skip
+def test_parameters_that_contradict_themselves_are_refused(
+    file: str, old: str, new: str, message: str
+) -> None:
+    assert old in FILES[file]
+    with pytest.raises(engine.ParametersInvalid, match=message):
+        engine.load(FILES | {file: FILES[file].replace(old, new)})
+
+
+def test_a_missing_file_is_noticed() -> None:
+    for file in FILES:
+        with pytest.raises(engine.ParametersInvalid):
+            engine.load({name: text for name, text in FILES.items() if name != file})
+
+
+def test_measures_fit_the_parameters() -> None:
+    found = engine.parameters()
+    assert set(found.groups) == set(IndicatorGroup)
+    assert {key for key, component in found.components.items() if component.computed} == set(MEASURES)
+    for measure in MEASURES.values():
+        assert found.components[measure.component].group == measure.group
+        assert {measure.numerator, measure.denominator} <= set(COUNTS)
+
+
+@given(st.integers(0, 2**10 - 1))
+def test_numerator_and_shortfall_share_out_the_denominator(bits: int) -> None:
+    for measure in MEASURES.values():
+        whole = COUNTS[measure.denominator].holds(bits)
+        assert measure.part("numerator").holds(bits) + measure.part("shortfall").holds(bits) == whole

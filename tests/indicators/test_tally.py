@@ -1,0 +1,312 @@
+"""Whatever comes in whatever order, the tally is what a recount gives, and what counting by hand gives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from services.indicators import queries, recount, worker
+from services.indicators.copies import facts_of, unit_tree
+from services.indicators.queries import Scope
+from services.indicators.rules.assess import judge
+from services.indicators.rules.measures import COUNTS, MEASURES, counts_of
+from services.ingest import service as ingest
+from services.ingest.normalise import Head, Step
+from shared import queue
+from shared.calendar import Period, period_of
+from shared.db import create_engine, driver, session_scope
+from shared.vocabulary import Basis, Consumer, Portal
+from tests import make
+from tests.conftest import Cluster
+from tests.make import moment
+
+CODES = [f"H31.135-260803-{number:04}" for number in range(6)]
+AGENCIES = ["H31.135", "H31.136", "H31.16", None]
+START = moment("2026-08-03 08:00")
+Result = TypeVar("Result")
+
+hours = st.integers(0, 24 * 40)
+moments = hours.map(lambda each: START + timedelta(hours=each))
+maybe = st.none() | moments
+supplements = st.lists(st.tuples(moments, maybe, st.booleans()), max_size=2)
+
+
+def iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None
+
+
+class Dossiers(RuleBasedStateMachine):
+    """Arrivals, corrections, time, proofs, units, and workers that stop in the middle."""
+
+    cluster: Cluster
+    runner: asyncio.Runner
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return self.runner.run(work)
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = START
+        self.name = self.run(self.cluster.create())
+        self.engine: AsyncEngine = create_engine(self.cluster.app_url(self.name))
+        self.run(self._base())
+
+    async def _base(self) -> None:
+        async with session_scope(self.engine) as session:
+            await make.units(session)
+            await make.procedure(session)
+
+    def teardown(self) -> None:
+        if hasattr(self, "engine"):
+            self.run(self.engine.dispose())
+            self.run(self.cluster.drop(self.name))
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncSession]:
+        async with session_scope(self.engine) as session:
+            yield session
+
+    @rule(
+        code=st.sampled_from(CODES),
+        portal=st.sampled_from(Portal),
+        agency=st.sampled_from(AGENCIES),
+        status=st.integers(1, 10),
+        received=maybe,
+        due=maybe,
+        finished=maybe,
+        asked=supplements,
+        procedure=st.sampled_from(["1.001612", "1.009999", None]),
+        cancelled=st.sampled_from([False, False, False, True]),
+    )
+    def arrive(
+        self,
+        code: str,
+        portal: Portal,
+        agency: str | None,
+        status: int,
+        received: datetime | None,
+        due: datetime | None,
+        finished: datetime | None,
+        asked: list[tuple[datetime, datetime | None, bool]],
+        procedure: str | None,
+        cancelled: bool,
+    ) -> None:
+        self.now += timedelta(seconds=1)  # so that each message is newer than the one before
+        latest = self.now + timedelta(hours=20)
+        texts = [
+            {
+                "requested_at": iso(requested),
+                "completed_at": iso(completed),
+                "due_before": None,
+                "due_after": iso(requested) if moved else None,
+            }
+            for requested, completed, moved in asked
+        ]
+        head = make.head(
+            code,
+            agency_code=agency,
+            unit_name=None,
+            status=status,
+            received_at=min(received, latest) if received else None,
+            due_at=due,
+            finished_at=min(finished, latest) if finished else None,
+            supplements=json.dumps(texts) if texts else None,
+            procedure_code=procedure,
+            cancelled=cancelled,
+            version=self.now,
+        )
+        self.run(self._accept(head, portal))
+
+    async def _accept(self, head: Head, portal: Portal) -> None:
+        async with self._session() as session:
+            await ingest.accept(
+                session, portal=portal, via="push", door="test", sender="test", now=self.now, heads=[head]
+            )
+
+    @rule(code=st.sampled_from(CODES), portal=st.sampled_from(Portal), at=moments, status=st.integers(2, 10))
+    def step(self, code: str, portal: Portal, at: datetime, status: int) -> None:
+        self.run(
+            self._step(Step(**make.step(code)._asdict() | {"occurred_at": at, "status": status}), portal)
+        )
+
+    async def _step(self, step: Step, portal: Portal) -> None:
+        async with self._session() as session:
+            await ingest.accept(
+                session, portal=portal, via="push", door="test", sender="test", now=self.now, steps=[step]
+            )
+
+    @rule(code=st.sampled_from(CODES), found=st.sampled_from([True, False, None]))
+    def look_up(self, code: str, found: bool | None) -> None:
+        self.run(
+            self._execute(
+                [code],
+                "INSERT INTO presence (code, portal, found, checked_at, via)"
+                " VALUES (:code, 'national', :found, :now, 'lookup')"
+                " ON CONFLICT (code, portal) DO UPDATE SET found = excluded.found",
+                {"code": code, "found": found, "now": self.now},
+            )
+        )
+
+    @rule(code=st.sampled_from(CODES))
+    def vanish(self, code: str) -> None:
+        self.run(
+            self._execute(
+                [code],
+                "UPDATE dossier SET vanished_at = :now WHERE code = :code AND portal = 'national'",
+                {"code": code, "now": self.now},
+            )
+        )
+
+    @rule(code=st.sampled_from(CODES))
+    def remove(self, code: str) -> None:
+        self.run(self._execute([code], "DELETE FROM dossier WHERE code = :code", {"code": code}))
+
+    @rule(successor=st.sampled_from(["H31.16", None]))
+    def end_a_unit(self, successor: str | None) -> None:
+        """The tree changes; ingest queues the dossiers of a unit that does."""
+        self.run(
+            self._execute(
+                CODES,
+                "UPDATE unit SET valid_to = '2026-08-31', successor_code = :successor WHERE code = 'H31.135'",
+                {"successor": successor},
+            )
+        )
+
+    async def _execute(self, codes: list[str], statement: str, values: dict[str, Any]) -> None:
+        async with self._session() as session:
+            await session.execute(text(statement), values)
+            await queue.enqueue(session, codes, consumers=[Consumer.INDICATORS], now=self.now)
+
+    @rule(step=st.integers(1, 24 * 40))
+    def time_goes_on(self, step: int) -> None:
+        self.now += timedelta(hours=step)
+
+    @rule(limit=st.integers(1, 4), count=st.integers(1, 3))
+    def work(self, limit: int, count: int) -> None:
+        """A few takes, perhaps not all of them."""
+        self.run(self._work(limit, count))
+
+    async def _work(self, limit: int, count: int) -> None:
+        await worker.tick(self.engine, self.now)
+        for _ in range(count):
+            await queue.work_once(
+                self.engine, consumer=Consumer.INDICATORS, work=worker.work, now=self.now, limit=limit
+            )
+
+    @invariant()
+    def the_tally_is_the_sum_of_its_dossiers(self) -> None:
+        """At any moment, also between two takes."""
+        if hasattr(self, "engine"):
+            assert self.run(self._check()) == []
+
+    async def _check(self) -> list[recount.Difference]:
+        async with self._session() as session:
+            return await recount.check(session)
+
+    @rule()
+    def worked_off_it_is_what_counting_by_hand_gives(self) -> None:
+        self.run(self._compare())
+
+    async def _compare(self) -> None:
+        await worker.tick(self.engine, self.now)
+        await queue.drain(self.engine, consumer=Consumer.INDICATORS, work=worker.work, now=self.now)
+        before = await self._rows()
+        async with self._session() as session:
+            await recount.recount(session, now=self.now)
+        assert await self._rows() == before, "a recount changes nothing"
+        by_hand = await self._by_hand()
+        for period in sorted({period for _, period, _ in by_hand} | {str(self.now.year)}):
+            for basis in Basis:
+                for unit in ("H31", "H31.135", "H31.136", "H31.16"):
+                    scope = Scope(basis, Period.parse(period), unit)
+                    expected: Counter[str] = Counter()
+                    for (each_basis, each_period, each_unit), counts in by_hand.items():
+                        inside = each_unit == unit or each_unit.startswith(unit + ".")
+                        if (each_basis, each_period) == (basis, period) and inside:
+                            expected.update(counts)
+                    async with self._session() as session:
+                        found = (await queries.figures(session, scope)).counts
+                        assert found == {column: expected[column] for column in COUNTS}
+                        await self._items_are_the_figure(session, scope, found)
+
+    async def _items_are_the_figure(self, session: AsyncSession, scope: Scope, found: dict[str, int]) -> None:
+        for measure in MEASURES.values():
+            numerator = await self._pages(session, scope, measure.part("numerator"))
+            shortfall = await self._pages(session, scope, measure.part("shortfall"))
+            assert len(numerator) == found[measure.numerator]
+            assert len(numerator) + len(shortfall) == found[measure.denominator]
+            assert len(numerator | shortfall) == found[measure.denominator]
+
+    async def _pages(self, session: AsyncSession, scope: Scope, condition: Any) -> set[str]:
+        codes: list[str] = []
+        after = ("", "")
+        while page := await queries.items(session, scope, condition, after=after, limit=2):
+            codes += [item.code for item in page]
+            after = (page[-1].unit_code, page[-1].code)
+        assert len(codes) == len(set(codes))
+        return set(codes)
+
+    async def _rows(self) -> list[tuple[Any, ...]]:
+        async with self._session() as session:
+            connection = await driver(session)
+            columns = ", ".join(COUNTS)
+            periods = await connection.fetch("SELECT * FROM assessment_period ORDER BY code, basis, period")
+            heads = await connection.fetch(
+                "SELECT code, basis, source, open, wake_at FROM assessment ORDER BY code, basis"
+            )
+            tally = await connection.fetch(
+                f"SELECT basis, period, unit_code, procedure_code, {columns} FROM tally"
+                " WHERE dossiers > 0 ORDER BY 1, 2, 3, 4"
+            )
+            return [tuple(row) for rows in (periods, heads, tally) for row in rows]
+
+    async def _by_hand(self) -> dict[tuple[str, str, str], Counter[str]]:
+        """Every dossier in every period, one judgement at a time: no differences, no tables of ours."""
+        found: dict[tuple[str, str, str], Counter[str]] = {}
+        async with self._session() as session:
+            connection = await driver(session)
+            facts = await facts_of(connection, CODES)
+            units = await unit_tree(connection)
+        for (_, basis), each in facts.items():
+            for period in self._periods():
+                judged = judge(each, period, self.now)
+                if judged is None or each.copy is None:
+                    continue
+                unit = units.standing_for(each.copy.unit_code, period.last_day)
+                counts = dict(zip(COUNTS, counts_of(int(judged.bits)), strict=True))
+                found.setdefault((basis.value, period.key, unit), Counter()).update(counts)
+        return found
+
+    def _periods(self) -> list[Period]:
+        found = []
+        for kind in ("month", "quarter", "year"):
+            period = period_of(kind, START - timedelta(days=40))
+            while period.start <= self.now:
+                found.append(period)
+                period = period.next()
+        return found
+
+
+def test_any_sequence_of_changes(cluster: Cluster) -> None:
+    with asyncio.Runner() as runner:
+        Dossiers.cluster, Dossiers.runner = cluster, runner
+        run_state_machine_as_test(
+            Dossiers,
+            settings=hypothesis.settings(
+                max_examples=25,
+                stateful_step_count=25,
+                deadline=None,
+                suppress_health_check=list(hypothesis.HealthCheck),
+            ),
+        )
