@@ -36,7 +36,7 @@ def head() -> str | None:
 async def current(connection: AsyncConnection) -> str | None:
     """The revision that the database is at."""
     return await connection.run_sync(
-        lambda sync: MigrationContext.configure(sync).get_current_revision()  # type: ignore[no-any-return]
+        lambda sync: MigrationContext.configure(sync).get_current_revision()
     )
 
 

@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Annotated
 
 import typer
 from fastapi import FastAPI
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from migrations import runner
 from services import supervisor
 from services import up as everything
-from shared import logging, postgres
+from services.indicators import main as indicators
+from services.indicators import recount as recounting
+from services.indicators import worker as indicators_worker
+from services.ingest import main as ingest
+from services.ingest import pull, run_queries
+from services.ingest import worker as ingest_worker
+from services.reconcile import main as reconcile_main
+from services.reconcile import worker as reconcile_worker
+from shared import access, logging, postgres
 from shared.app import create_app
-from shared.errors import ChisoError
+from shared.db import create_engine, session_scope
+from shared.errors import ChisoError, Invalid
 from shared.settings import Settings, SettingsInvalid, get_settings
+from shared.vocabulary import Portal, Role, Subject
 
 command = typer.Typer(
     name="chiso",
@@ -33,7 +54,8 @@ def api() -> FastAPI:
     """The application of all services, for uvicorn's --factory."""
     settings = get_settings()
     logging.configure(settings.log_level)
-    return create_app("chiso", settings=settings)
+    routers = (*ingest.routers, *reconcile_main.routers, *indicators.routers)
+    return create_app("chiso", *routers, settings=settings)
 
 
 @command.command()
@@ -68,6 +90,164 @@ def migrate() -> None:
     console.print(f"the tables are at {runner.head()}", highlight=False)
 
 
+WORKERS = {
+    "ingest": ingest_worker.run,
+    "reconcile": reconcile_worker.run,
+    "indicators": indicators_worker.run,
+}
+
+
+@command.command()
+def work(name: Annotated[str, typer.Argument(help="ingest, reconcile or indicators")]) -> None:
+    """Run one worker until INT or TERM; any number of them may run beside each other."""
+    if name not in WORKERS:
+        raise Invalid(
+            f"Không có tiến trình {name}.", f"There is no worker {name!r}: choose one of {', '.join(WORKERS)}."
+        )
+    settings = get_settings()
+    logging.configure(settings.log_level)
+    asyncio.run(WORKERS[name](settings))
+
+
+@command.command()
+def sync(portal: Portal, subject: Subject) -> None:
+    """Pull one subject of a portal now, with progress, in this process."""
+    settings = get_settings()
+    with _bar() as bar, _services_url(settings) as url:
+        task = bar.add_task(f"{portal.value} {subject.value}", total=None)
+
+        async def once() -> None:
+            async with _engine(url) as engine:
+                run_id = await pull.run_one(
+                    engine,
+                    settings,
+                    portal,
+                    subject,
+                    on_progress=lambda now: bar.update(task, completed=now.items, total=now.total),
+                )
+                async with session_scope(engine) as session:
+                    run = await run_queries.read(session, run_id)
+            bar.stop()
+            _table([run])
+
+        asyncio.run(once())
+
+
+@command.command()
+def reconcile() -> None:
+    """Compare all dossiers from scratch; ends in the same findings as the worker's."""
+    settings = get_settings()
+
+    async def full() -> None:
+        async with _engine(url) as engine:
+            _table([await reconcile_worker.full(engine, settings.now())])
+
+    with _services_url(settings) as url:
+        asyncio.run(full())
+
+
+@command.command()
+def recount() -> None:
+    """Rebuild assessments and tally from the dossiers, after saying what differed."""
+    settings = get_settings()
+
+    async def again() -> None:
+        async with _engine(url) as engine, session_scope(engine) as session:
+            before = await recounting.check(session)
+            counted = await recounting.recount(session, now=settings.now())
+        console.print(f"{len(before)} cells differed; {counted} dossiers counted again", highlight=False)
+
+    with _services_url(settings) as url:
+        asyncio.run(again())
+
+
+key = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+command.add_typer(key, name="key")
+
+
+@key.command("create")
+def key_create(
+    role: Role,
+    unit: Annotated[str, typer.Option(help="the unit whose subtree the key sees")] = "H31",
+    note: Annotated[str, typer.Option(help="what it is for")] = "",
+) -> None:
+    """Make a key and print it, this once: only its hash is kept."""
+    settings = get_settings()
+
+    async def make() -> None:
+        async with _engine(url) as engine, session_scope(engine) as session:
+            _, made = await access.create_key(
+                session, role=role, unit_code=unit, now=settings.now(), by="chiso key", note=note
+            )
+        console.print(made, highlight=False, soft_wrap=True)
+
+    with _services_url(settings) as url:
+        asyncio.run(make())
+
+
+@key.command("list")
+def key_list() -> None:
+    """All keys, without their secrets."""
+
+    async def show() -> None:
+        async with _engine(url) as engine, session_scope(engine) as session:
+            _table(
+                [
+                    {
+                        "id": row.id,
+                        "role": row.role,
+                        "unit": row.unit_code,
+                        "created": f"{row.created_at:%Y-%m-%d}",
+                        "by": row.created_by,
+                        "note": row.note,
+                        "revoked": f"{row.revoked_at:%Y-%m-%d}" if row.revoked_at else "",
+                    }
+                    for row in await access.list_keys(session)
+                ]
+            )
+
+    with _services_url(get_settings()) as url:
+        asyncio.run(show())
+
+
+@key.command("revoke")
+def key_revoke(key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """End a key at once."""
+    settings = get_settings()
+
+    async def end() -> None:
+        async with _engine(url) as engine, session_scope(engine) as session:
+            await access.revoke_key(session, key_id, now=settings.now())
+        console.print(f"{key_id} revoked", highlight=False)
+
+    with _services_url(settings) as url:
+        asyncio.run(end())
+
+
+@asynccontextmanager
+async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(url, pool_size=4)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def _bar() -> Progress:
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    )
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> None:
+    table = Table()
+    for name in rows[0] if rows else ("nothing",):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table)
+
+
 def main() -> None:
     """The entry point. What a person can mend is said in a line, not in a traceback."""
     try:
@@ -82,6 +262,20 @@ def main() -> None:
 
 def _complain(text: str) -> None:
     Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _services_url(settings: Settings) -> Iterator[str]:
+    """The services' own role: DATABASE_URL, else the embedded server, which is started where it does not run."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    server = postgres.start(settings.data_dir)
+    try:
+        yield asyncio.run(postgres.provision(server.admin_url(), data_dir=server.data_dir)).app_url
+    finally:
+        if not server.adopted:
+            server.stop()
 
 
 @contextmanager

@@ -62,12 +62,14 @@ def run(settings: Settings, console: Console) -> None:
                 keys = asyncio.run(_run_keys(database.app_url, data_dir, settings))
                 sandbox_url = f"http://127.0.0.1:{_free_port(settings.sandbox_port, settings.port)}"
                 env |= _sandbox_environment(sandbox_url)
-                running.start(_sandbox(settings, sandbox_url, base_url, keys[Role.INTEGRATOR]))
+                anchor = _anchor(settings, data_dir)
+                running.start(_sandbox(settings, sandbox_url, base_url, keys[Role.INTEGRATOR], anchor))
             running.start(_api(settings, env))
             for name in WORKERS:
                 running.start(Command(name, [sys.executable, "-m", "services.cli", "work", name], env))
         if sandboxed:
-            running.watch(lambda: first_run(base_url, sandbox_url, keys, settings, console))
+            own = settings.model_copy(update={"database_url": database.app_url})
+            running.watch(lambda: first_run(base_url, sandbox_url, keys, own, console))
         else:
             running.say("chiso", f"the API listens on {base_url}")
             running.watch()
@@ -112,8 +114,26 @@ def _api(settings: Settings, env: dict[str, str]) -> Command:
     return Command("api", [*argv, "--host", settings.host, "--port", str(settings.port)], env)
 
 
-def _sandbox(settings: Settings, url: str, push_to: str, integrator: str) -> Command:
-    anchor = datetime.combine(settings.now().date(), time(), TZ).isoformat()
+def _anchor(settings: Settings, data_dir: Path) -> str:
+    """The day on which the sandbox's world begins: today, at the first run. Kept, so that a later run goes on with
+    the same world instead of mixing two."""
+    path = data_dir / "sandbox.json"
+    wanted = {"size": str(settings.sandbox_size), "seed": str(settings.sandbox_seed)}
+    kept = _read_json(path)
+    anchor = kept.pop("anchor", None)
+    if anchor is not None and kept != wanted:
+        raise Invalid(
+            "Dữ liệu đang có thuộc một sandbox khác.",
+            f"{data_dir} holds a sandbox of size {kept.get('size')} and seed {kept.get('seed')}. Set SANDBOX_SIZE and "
+            "SANDBOX_SEED to these, or choose another DATA_DIR, or remove it to begin anew.",
+        )
+    if anchor is None:
+        anchor = datetime.combine(settings.now().date(), time(), TZ).isoformat()
+        _write_private(path, json.dumps({"anchor": anchor, **wanted}))
+    return anchor
+
+
+def _sandbox(settings: Settings, url: str, push_to: str, integrator: str, anchor: str) -> Command:
     argv = [sys.executable, "-m", "services.sandbox", "--port", url.rpartition(":")[2]]
     argv += ["--size", str(settings.sandbox_size), "--seed", str(settings.sandbox_seed), "--anchor", anchor]
     argv += ["--push-to", push_to, "--follow"]

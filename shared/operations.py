@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -38,7 +38,8 @@ async def ready(request: Request, session: Session) -> JSONResponse:
     if found != head:
         missing.append(f"migrations: at {found}, this code needs {head}")
     else:
-        beats = {name: at for name, at in await session.execute(text("SELECT name, at FROM heartbeat"))}
+        rows = await session.execute(text("SELECT name, at FROM heartbeat"))
+        beats: dict[str, datetime] = dict(rows.tuples().all())
         detail["workers"] = {name: _since(now, beats.get(name)) for name in WORKERS}
         # The database's clock and a fixed CHISO_NOW may differ; a heartbeat from the future is no silence.
         missing += [f"worker {n}" for n in WORKERS if n not in beats or now - beats[n] > SILENCE]
@@ -58,7 +59,7 @@ async def ready(request: Request, session: Session) -> JSONResponse:
     )
 
 
-def _since(now: Any, at: Any) -> str:
+def _since(now: datetime, at: datetime | None) -> str:
     return "never seen" if at is None else f"seen {max(0, int((now - at).total_seconds()))} s ago"
 
 

@@ -111,7 +111,7 @@ async def pending(session: AsyncSession, *, now: datetime) -> dict[str, int]:
         text("SELECT consumer, count(*) FROM change WHERE wake_at <= :now GROUP BY consumer"), {"now": now}
     )
     counts = {consumer.value: 0 for consumer in Consumer}
-    counts.update({consumer: count for consumer, count in result})
+    counts.update(dict(result))
     return counts
 
 
@@ -159,8 +159,13 @@ async def run_worker(
     stop = asyncio.Event()
     woken = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        stop.set()
+        woken.set()
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, lambda: (stop.set(), woken.set()))
+        loop.add_signal_handler(name, end)
     listener = asyncio.create_task(_listen(engine, woken, stop))
     try:
         while not stop.is_set():

@@ -133,7 +133,7 @@ def _code(raw: bytes | msgspec.Raw) -> str | None:
 
 
 def _value(value: Value) -> str | int | None:
-    return None if value is UNSET else value  # type: ignore[return-value]
+    return None if value is UNSET else value
 
 
 def _pushed(item: PushedDossier, now: datetime) -> Pushed:
@@ -208,7 +208,7 @@ def _supplements(item: PushedDossier) -> tuple[str | None, list[tuple[str, datet
                 f"{path}.requested_at: the moment of the request is missing",
             )
         events += [(f"{path}.{name}", read[name]) for name in ("requested_at", "completed_at")]
-        rows.append({name: at and at.isoformat() for name, at in read.items()})
+        rows.append({name: at.isoformat() if at else None for name, at in read.items()})
     rows.sort(key=lambda row: row["requested_at"] or "")
     return (_encode(rows).decode() if rows else None), events
 

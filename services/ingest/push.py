@@ -40,7 +40,7 @@ _any = msgspec.json.Decoder(msgspec.Raw)
 def read_array(body: bytes, *, now: datetime) -> list[Pushed | Refusal]:
     """Raises Unreadable where the body is not JSON, Invalid where it is no array."""
     try:
-        if not body.lstrip()[:1] == b"[":
+        if body.lstrip()[:1] != b"[":
             _any.decode(body)  # tells what is no JSON from what is no array
             raise Invalid("Cần một mảng JSON các hồ sơ.", "Expected a JSON array of dossiers.", field="body")
         raws = _array.decode(body)

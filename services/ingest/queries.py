@@ -31,7 +31,7 @@ async def versions(
 
 def code_forms(codes: Iterable[str]) -> dict[str, tuple[bool, str]]:
     """(form known, source system) of each code, as the dossier row keeps them."""
-    forms = {}
+    forms: dict[str, tuple[bool, str]] = {}
     for code in codes:
         parsed = parse_dossier_code(code)
         forms[code] = (parsed.known, parsed.source_system)

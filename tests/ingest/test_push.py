@@ -67,7 +67,7 @@ async def test_one_result_per_item_and_the_rest_goes_on(engine: AsyncEngine, set
     }
     assert [item["code"] for item in content["items"]][6] == "H31.135-260803-0007"
     stored = await rows(engine, "SELECT code, code_known FROM dossier ORDER BY code")
-    assert {code: known for code, known in stored} == {
+    assert dict(stored) == {
         "H31.135-260803-0001": True,
         "H31.135-260803-0010": True,
         "mã lạ 2026/17": False,

@@ -240,9 +240,9 @@ def supplement(
     """One entry of dossier.supplements."""
     return {
         "requested_at": requested_at.isoformat(),
-        "completed_at": completed_at and completed_at.isoformat(),
-        "due_before": before and before.isoformat(),
-        "due_after": after and after.isoformat(),
+        "completed_at": completed_at.isoformat() if completed_at else None,
+        "due_before": before.isoformat() if before else None,
+        "due_after": after.isoformat() if after else None,
     }
 
 
