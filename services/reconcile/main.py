@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.reconcile import api
+from services.reconcile import api, decisions_api
 from shared import logging
 from shared.app import create_app
 from shared.settings import get_settings
 
-routers = (api.router,)
+routers = (api.router, decisions_api.router)
 
 
 def create() -> FastAPI:
