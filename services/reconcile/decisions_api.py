@@ -19,6 +19,7 @@ from services.reconcile.decision_schemas import (
     Day,
     DecisionAccepted,
     DecisionIn,
+    DecisionSummary,
     DecisionsView,
     DecisionView,
     LevelName,
@@ -36,7 +37,7 @@ from shared.answers import (
     wants_csv,
 )
 from shared.calendar import local_day
-from shared.db import Session
+from shared.db import Session, session_scope
 from shared.problems import responses
 from shared.vocabulary import Role
 
@@ -44,6 +45,7 @@ router = APIRouter(prefix="/v1", tags=["decisions"])
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT)]
 Cursor = Annotated[str | None, Query(max_length=200)]
+_DECISIONS_HEADER = tuple(DecisionSummary.model_fields)
 _CATALOGUE_HEADER = tuple(CatalogueEntry.model_fields)
 
 
@@ -82,18 +84,34 @@ async def add_decision(
     responses=responses(401, 403, 422, 503),
 )
 async def list_decisions(
+    request: Request,
     session: Session,
     principal: Reader,
     superseded: Annotated[bool, Query(description="Older texts too")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Any:
     """In the order in which they became known. Decisions are public: every key that reads may read them
-    all."""
+    all. With `Accept: text/csv` the whole list."""
+    if wants_csv(request):
+        return csv_response(_decisions(request, superseded), _DECISIONS_HEADER, name="decisions")
     after = decode_cursor(cursor, int)[0] if cursor else 0
     after = min(max(after, 0), 2**63 - 1)
     items = await decision_views.decisions(session, superseded=superseded, after=after, limit=limit + 1)
     return {"items": items[:limit], "next": _next(items, limit, "id")}
+
+
+async def _decisions(request: Request, superseded: bool) -> AsyncIterator[Sequence[object]]:
+    after = 0
+    while True:
+        async with session_scope(request.app.state.engine) as session:
+            items = await decision_views.decisions(session, superseded=superseded, after=after, limit=LIMIT)
+        for item in items:
+            shown = DecisionSummary.model_validate(item)
+            yield [getattr(shown, name) for name in _DECISIONS_HEADER]
+        if len(items) < LIMIT:
+            return
+        after = items[-1]["id"]
 
 
 @router.get(

@@ -88,6 +88,10 @@ def plan(kept: Mapping[Identity, Kept], wanted: Mapping[Identity, Wanted]) -> li
     return steps
 
 
+_KEPT = (
+    "SELECT id, code, kind, key, unit_code, procedure_code, responsible, source_system, evidence,"
+    " state = 'open' AS open FROM finding WHERE subject = $1"
+)
 _OPEN = """
 INSERT INTO finding (subject, code, id, kind, key, state, unit_code, procedure_code, responsible,
                      source_system, evidence, opened_at, changed_at, times_opened)
@@ -130,11 +134,10 @@ async def settle(
     """Bring the findings of these codes (None: of all) to what is wanted. Returns how many opened, reopened,
     changed and resolved."""
     connection = await driver(session)
-    rows = await connection.fetch(
-        "SELECT id, code, kind, key, unit_code, procedure_code, responsible, source_system, evidence,"
-        " state = 'open' AS open FROM finding WHERE subject = $1 AND ($2::text[] IS NULL OR code = ANY($2))",
-        subject,
-        codes,
+    rows = await (
+        connection.fetch(_KEPT, subject)
+        if codes is None
+        else connection.fetch(f"{_KEPT} AND code = ANY($2::text[])", subject, codes)
     )
     kept = {}
     for row in rows:

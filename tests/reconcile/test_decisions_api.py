@@ -193,6 +193,9 @@ async def test_the_catalogue_by_unit_level_field_and_page(http: httpx.AsyncClien
     rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     assert [(row["code"], row["level"]) for row in rows] == today
     assert rows[0]["decision"] == "1/QĐ-UBND"
+    answer = await http.get("/v1/decisions", headers={"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert [(row["number"], row["codes"]) for row in rows] == [(f"{n}/QĐ-UBND", "1") for n in (1, 2, 3)]
 
 
 @pytest.fixture
@@ -391,3 +394,33 @@ async def test_order_of_arrival_does_not_matter(
             decided = service.catalogue.replay(await service.queries.decisions(session), make.NOW.date())
             results.append((decided.in_force, decided.abolished))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b"[" * 50_000, 400),
+        (b"[]", 422),
+        (b"null", 422),
+        (b'{"number": "\\ud800", "rows": "x"}', 422),
+        (b'{"rows": [[[[]]]], "issued_on": 1e999}', 422),
+    ],
+)
+async def test_unreadable_bodies(http: httpx.AsyncClient, body: bytes, status: int) -> None:
+    answer = await http.post("/v1/decisions", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_lone_surrogate_is_refused_with_its_field(http: httpx.AsyncClient) -> None:
+    answer = await http.post(
+        "/v1/decisions",
+        content=b'{"number": "1/Q\\u0110-UBND", "issued_on": "2026-03-02", "effective_on": "2026-03-02",'
+        b' "title": "\\ud800", "rows": [{"change": "new", "name": "a", "level": "province", "field": "b"}]}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "title"
