@@ -50,6 +50,10 @@ async def national_lookups(job: runs.Job, *, found_again: timedelta = FOUND_AGAI
     limit = int(min(BATCH, max(CONCURRENCY, rate * BATCH_SECONDS)))
     pace = Pace(rate)
     total: int | None = None
+    admitted = 1
+    while admitted:
+        async with job.page() as session:
+            admitted = await presence.admit(session, now=job.settings.now())
     async with NationalPortal.of(job.settings, retry=job.retry) as portal:
         while True:
             async with job.page() as session:

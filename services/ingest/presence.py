@@ -30,6 +30,19 @@ _DUE = """
 """
 
 
+async def admit(session: AsyncSession, *, now: datetime, limit: int = 5000) -> int:
+    """Take codes that arrived since the last run from the queue into the list of codes to look up. Returns how many
+    were taken; the caller commits and goes on until none are left."""
+    taken = await queue.take(session, consumer=Consumer.LOOKUPS, now=now, limit=limit)
+    await (await driver(session)).execute(
+        "INSERT INTO presence (code, portal) SELECT code, 'national' FROM unnest($1::text[]) AS t(code) ORDER BY code"
+        " ON CONFLICT DO NOTHING",
+        taken.codes,
+    )
+    await queue.finish(session, taken)
+    return len(taken.rows)
+
+
 async def due(
     session: AsyncSession, *, before: datetime, found_before: datetime, skip: Sequence[str], limit: int
 ) -> list[str]:

@@ -61,6 +61,7 @@ class Run:
     pages: int = 0
     items: int = 0
     total: int | None = None
+    ended: bool = False
 
 
 Progress = Callable[[Run], None]
@@ -79,12 +80,13 @@ class Job:
 
     @asynccontextmanager
     async def page(self) -> AsyncIterator[AsyncSession]:
-        """The transaction of one page. Raises Stopped after its commit where the worker has to end."""
+        """The transaction of one page. Raises Stopped after its commit where the worker has to end and the
+        run is not over yet."""
         async with session_scope(self.engine) as session:
             yield session
         if self.on_progress is not None:
             self.on_progress(self.run)
-        if self.stop.is_set():
+        if self.stop.is_set() and not self.run.ended:
             raise Stopped
 
 
@@ -254,6 +256,7 @@ async def finish(
     )
     if done is None:
         raise _lost(run)
+    run.ended = True
     await session.execute(
         text(
             "INSERT INTO sync_state AS s"

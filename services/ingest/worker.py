@@ -67,7 +67,7 @@ async def serve(
     """Work until `stop` is set, then end after the pages in hand. A database that is away is waited for."""
     woken = asyncio.Event()
     listener = asyncio.create_task(_listen(engine, woken, stop))
-    worker = Worker(engine, settings, stop, retry)
+    worker = Worker(engine, settings, stop, woken, retry)
     try:
         while not stop.is_set():
             woken.clear()
@@ -88,11 +88,17 @@ class Worker:
     """The pulls in hand, and when each is due again."""
 
     def __init__(
-        self, engine: AsyncEngine, settings: Settings, stop: asyncio.Event, retry: Retry | None = None
+        self,
+        engine: AsyncEngine,
+        settings: Settings,
+        stop: asyncio.Event,
+        woken: asyncio.Event,
+        retry: Retry | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._stop = stop
+        self._woken = woken
         self._retry = retry
         self._tasks: dict[tuple[Portal, Subject], asyncio.Task[None]] = {}
         self._due: dict[tuple[Portal, Subject], float] = {}
@@ -151,7 +157,12 @@ class Worker:
         key = (portal, subject)
         task = asyncio.create_task(self._work(run_id, portal, subject))
         self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+
+        def over(_: asyncio.Task[None]) -> None:
+            del self._tasks[key]
+            self._woken.set()  # what waits for this one can begin
+
+        task.add_done_callback(over)
 
     async def _work(self, run_id: int, portal: Portal, subject: Subject) -> None:
         try:

@@ -1,0 +1,233 @@
+"""Units and procedures pulled from the sandbox, and what an incomplete or false answer proves: nothing."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.ingest import pull
+from services.ingest.service import accept
+from services.sandbox import decisions, facts
+from shared.db import session_scope
+from shared.settings import Settings
+from shared.vocabulary import Portal, Subject
+from tests import make
+from tests.make import NOW
+from tests.portals import QUICK, Call, at, column, leading_to, ok, rows, sandbox, serving, world
+
+NATIONAL_UNITS = (Portal.NATIONAL, Subject.UNITS)
+PROVINCIAL_UNITS = (Portal.PROVINCIAL, Subject.UNITS)
+PROCEDURES = (Portal.NATIONAL, Subject.PROCEDURES)
+
+
+async def test_the_unit_tree(engine: AsyncEngine, settings: Settings) -> None:
+    with sandbox(settings, world()) as there:
+        await pull.run_one(engine, there, *NATIONAL_UNITS)
+        await pull.run_one(engine, there, *NATIONAL_UNITS)
+        await pull.run_one(engine, there, *PROVINCIAL_UNITS)
+    found = await rows(engine, "SELECT code, name, level, parent_code, mark, valid_from, valid_to FROM unit")
+    levels = {"1": "province", "2": "department", "3": "commune"}
+    assert {tuple(row) for row in found} == {
+        (
+            unit.code,
+            unit.name,
+            levels[unit.level],
+            unit.parent or None,
+            "not_verified" if unit.invented else "practice",
+            date(2025, 7, 1),
+            None,
+        )
+        for unit in facts.units()
+    }
+    aliases = await rows(engine, "SELECT name, unit_code FROM unit_alias")
+    assert {tuple(row) for row in aliases} == {(unit.name, unit.code) for unit in facts.units()}
+    runs = await rows(engine, "SELECT state, complete, items, accepted FROM sync_run ORDER BY id")
+    count = len(facts.units())
+    assert [tuple(run) for run in runs] == [
+        ("done", True, count, count),
+        ("done", True, count, 0),
+        ("done", True, count, 0),
+    ]
+
+
+async def test_units_of_the_provincial_system_alone(engine: AsyncEngine, settings: Settings) -> None:
+    with sandbox(settings, world()) as there:
+        await pull.run_one(engine, there, *PROVINCIAL_UNITS)
+    assert set(await column(engine, "SELECT code FROM unit")) == {unit.code for unit in facts.units()}
+    assert await column(engine, "SELECT DISTINCT mark FROM unit") == ["not_verified"]
+
+
+async def test_dossiers_that_came_first_find_their_unit(engine: AsyncEngine, settings: Settings) -> None:
+    async with session_scope(engine) as session:
+        await accept(
+            session,
+            portal=Portal.SENT,
+            via="push",
+            door="test",
+            sender="test",
+            now=NOW,
+            heads=[make.head(agency_code=None)],
+        )
+    assert await column(engine, "SELECT unit_code FROM dossier") == [None]
+    with sandbox(settings, world(0)) as there:
+        await pull.run_one(engine, there, *NATIONAL_UNITS)
+    assert await rows(engine, "SELECT unit_code, unit_via FROM dossier") == [("H31.135", "alias")]
+
+
+class Nation:
+    """A national portal with what a test gives it."""
+
+    def __init__(self) -> None:
+        self.units: Any = []
+        self.listing: Any = []
+        self.records: dict[str, Any] = {}
+
+    def __call__(self, call: Call) -> Any:
+        if call.path.endswith("/login"):
+            return ok({"error_code": 0, "session": "s"})
+        service = call.json["service"]
+        if service == "LayThuTuc":
+            return self.records.get(call.json["maTTHC"], ok({"error_code": 0, "result": []}))
+        result = {"LayDanhMucCoQuan": self.units, "LayDanhSachTTHC": self.listing}[service]
+        return ok({"error_code": 0, "result": result})
+
+
+def unit(code: str, name: str, level: str = "3") -> dict[str, str]:
+    return {"MADONVI": code, "TENDONVI": name, "CAPDONVI": level, "MADONVICHA": "", "GHICHU": ""}
+
+
+async def test_bad_units_and_other_provinces(engine: AsyncEngine, settings: Settings) -> None:
+    nation = Nation()
+    nation.units = [
+        unit("H31", "UBND tỉnh Hưng Yên", "1"),
+        unit("H31.135", "UBND phường Phố Hiến"),
+        unit("H31.136", "UBND phường Phố Hiến"),
+        unit("H15.20", "Sở Công Thương", "2"),
+        unit("?", "Nơi nào đó"),
+    ]
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        await pull.run_one(engine, here, *NATIONAL_UNITS, retry=QUICK)
+        assert await column(engine, "SELECT code FROM unit ORDER BY 1") == ["H31", "H31.135", "H31.136"]
+        # A name that two units bear means neither.
+        assert await column(engine, "SELECT unit_code FROM unit_alias") == ["H31"]
+        assert await rows(engine, "SELECT complete, rejected FROM sync_run") == [(False, 1)]
+        assert await column(engine, "SELECT complete_through FROM sync_state") == [None]
+        # A renamed unit keeps the name that it was known by.
+        nation.units = [unit("H31", "UBND tỉnh Hưng Yên mới", "1")]
+        later = NOW + timedelta(days=1)
+        await pull.run_one(engine, at(here, later), *NATIONAL_UNITS, retry=QUICK)
+    assert await column(engine, "SELECT name FROM unit WHERE code = 'H31'") == ["UBND tỉnh Hưng Yên mới"]
+    assert len(await rows(engine, "SELECT * FROM unit_alias WHERE unit_code = 'H31'")) == 2
+    assert len(await rows(engine, "SELECT * FROM unit")) == 3
+
+
+async def test_procedures_of_the_sandbox(engine: AsyncEngine, settings: Settings) -> None:
+    with sandbox(settings, world()) as there:
+        await pull.run_one(engine, there, *PROCEDURES)
+    listed = {p.code: p for p in facts.procedures() if decisions.is_listed(p)}
+    found = {row.code: row for row in await rows(engine, "SELECT * FROM procedure")}
+    assert found.keys() == listed.keys()
+    for code, procedure in listed.items():
+        row = found[code]
+        assert row.name == procedure.name
+        assert set(row.levels) == set(decisions.national_levels(procedure))
+        assert row.public is decisions.is_public(procedure)
+        assert (row.max_duration, row.duration_unit) == (procedure.duration, procedure.duration_unit)
+        assert (row.field_code, row.field_name) == (procedure.field_code, procedure.field)
+        assert row.listed_at == row.record_at == NOW
+        assert row.withdrawn_at is None
+        assert row.record["MATTHC"] == code
+    assert await column(engine, "SELECT code FROM change WHERE consumer = 'reconcile'") == ["procedures"]
+    (run,) = await rows(engine, "SELECT * FROM sync_run")
+    assert (run.state, run.complete, run.items, run.total) == ("done", True, len(listed), len(listed))
+    assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW]
+
+
+def listing(*codes: str) -> list[dict[str, str]]:
+    return [{"MATTHC": code, "TENTTHC": f"Thủ tục {code}"} for code in codes]
+
+
+def details(code: str, days: str = "3") -> Any:
+    time = {"THOIGIANGIAIQUYET": days, "DONVITINH": "Ngày"}
+    record = {"MATTHC": code, "TENTTHC": f"Thủ tục {code}", "TRANGTHAI": "1"}
+    return ok({"error_code": "0", "result": [record | {"CACHTHUCTHUCHIEN": [{"THOIGIAN": [time]}]}]})
+
+
+async def test_only_a_complete_listing_withdraws(engine: AsyncEngine, settings: Settings) -> None:
+    nation = Nation()
+    codes = ["1.000001", "1.000002", "1.000003"]
+    nation.records = {code: details(code) for code in codes}
+
+    async def pulled(hours: int, *listed: Any) -> set[str]:
+        nation.listing = list(listed)
+        await pull.run_one(engine, at(here, NOW + timedelta(hours=hours)), *PROCEDURES, retry=QUICK)
+        return set(await column(engine, "SELECT code FROM procedure WHERE withdrawn_at IS NOT NULL"))
+
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        assert await pulled(0, *listing(*codes)) == set()
+        assert await pulled(1, *listing("1.000001"), {"MATTHC": "1.00002"}) == set()
+        assert await pulled(2) == set()
+        assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW]
+        assert await pulled(3, *listing("1.000001", "1.000003")) == {"1.000002"}
+        assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW + timedelta(hours=3)]
+        assert await pulled(4, *listing(*codes)) == set()
+
+
+async def test_false_and_failing_details(engine: AsyncEngine, settings: Settings) -> None:
+    nation = Nation()
+    nation.listing = listing("1.000001", "1.000002", "1.000003", "1.000004", "1.000005.H31")
+    nation.records = {
+        "1.000001": details("1.000001.000.00.00.H31"),
+        "1.000002": details("1.009999"),
+        "1.000003": (200, {}, b"<html>"),
+        "1.000004": ok({"error_code": "-9", "message": "lỗi"}),
+    }
+    async with serving(nation) as url:
+        await pull.run_one(engine, leading_to(settings, url), *PROCEDURES, retry=QUICK)
+    assert await rows(
+        engine, "SELECT code, record_at IS NOT NULL, unverified, withdrawn_at FROM procedure ORDER BY 1"
+    ) == [
+        ("1.000001", True, False, None),
+        ("1.000002", False, True, None),
+        ("1.000003", False, False, None),
+        ("1.000004", False, False, None),
+        ("1.000005", False, False, None),
+    ]
+    assert await rows(engine, "SELECT state, complete, accepted, rejected FROM sync_run") == [
+        ("done", True, 1, 4)
+    ]
+
+
+async def test_a_changed_duration_wakes_its_dossiers(engine: AsyncEngine, settings: Settings) -> None:
+    nation = Nation()
+    nation.listing = listing("1.001612", "1.001193")
+    nation.records = {code: details(code) for code in ("1.001612", "1.001193")}
+    heads = [
+        make.head("H31.135-260803-0001"),
+        make.head("H31.135-260803-0002", procedure_code="1.001193"),
+    ]
+    async with session_scope(engine) as session:
+        await accept(
+            session, portal=Portal.SENT, via="push", door="test", sender="test", now=NOW, heads=heads
+        )
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
+        async with session_scope(engine) as session:
+            await session.execute(text("DELETE FROM change"))
+        nation.records["1.001193"] = details("1.001193", days="5")
+        await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
+    assert await rows(engine, "SELECT code, consumer FROM change ORDER BY 1") == [
+        ("H31.135-260803-0002", "indicators"),
+        ("procedures", "reconcile"),
+    ]
+    assert await column(engine, "SELECT max_duration FROM procedure ORDER BY code") == [
+        Decimal(5),
+        Decimal(3),
+    ]
