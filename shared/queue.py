@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from shared.db import driver, session_scope
+from shared.db import driver, rows_to_columns, session_scope
 from shared.settings import Settings
 from shared.vocabulary import Consumer
 
@@ -36,10 +36,10 @@ log = structlog.get_logger("queue")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one take holds: the queue rows' ids, and the distinct codes in key order."""
+    """What one take holds: the keys of the queue's rows, and the distinct codes in key order."""
 
-    ids: list[int]
-    rows_codes: list[str]
+    consumer: Consumer
+    rows: list[tuple[datetime, int, str]]
     codes: list[str]
     oldest_queued_at: datetime | None
 
@@ -62,6 +62,12 @@ async def enqueue(
     return len(unique)
 
 
+def appending(rows: str) -> str:
+    """SQL that appends what `rows` selects (code, consumer, wake_at, queued_at), as a part of a larger set-based
+    statement. Who runs it notifies CHANNEL where workers should not wait for their poll."""
+    return f"INSERT INTO change (code, consumer, wake_at, queued_at) {rows}"
+
+
 async def enqueue_wake(
     session: AsyncSession, wakes: Sequence[tuple[str, datetime]], *, consumer: Consumer, now: datetime
 ) -> None:
@@ -81,15 +87,15 @@ async def enqueue_wake(
 async def take(session: AsyncSession, *, consumer: Consumer, now: datetime, limit: int = 1000) -> Taken:
     """The due rows of a consumer that no other worker holds; they stay locked until the transaction ends."""
     rows = await (await driver(session)).fetch(
-        "SELECT code, id, queued_at FROM change WHERE consumer = $1 AND wake_at <= $2"
+        "SELECT wake_at, id, code, queued_at FROM change WHERE consumer = $1 AND wake_at <= $2"
         " ORDER BY wake_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
         consumer,
         now,
         limit,
     )
     return Taken(
-        ids=[row["id"] for row in rows],
-        rows_codes=[row["code"] for row in rows],
+        consumer=consumer,
+        rows=[(row["wake_at"], row["id"], row["code"]) for row in rows],
         codes=sorted({row["code"] for row in rows}),
         oldest_queued_at=min((row["queued_at"] for row in rows), default=None),
     )
@@ -98,10 +104,10 @@ async def take(session: AsyncSession, *, consumer: Consumer, now: datetime, limi
 async def finish(session: AsyncSession, taken: Taken) -> None:
     """Delete what was taken, in the same transaction as the work."""
     await (await driver(session)).execute(
-        "DELETE FROM change c USING unnest($1::text[], $2::bigint[]) AS t(code, id)"
-        " WHERE c.code = t.code AND c.id = t.id",
-        taken.rows_codes,
-        taken.ids,
+        "DELETE FROM change c USING unnest($2::timestamptz[], $3::bigint[], $4::text[]) AS t(wake_at, id, code)"
+        " WHERE c.consumer = $1 AND c.wake_at = t.wake_at AND c.id = t.id AND c.code = t.code",
+        taken.consumer,
+        *rows_to_columns(taken.rows, 3),
     )
 
 

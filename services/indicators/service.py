@@ -208,9 +208,10 @@ async def open_period(session: AsyncSession, *, now: datetime) -> int | None:
         return None
     await connection.execute("LOCK TABLE assessment IN SHARE MODE")
     status: str = await connection.execute(
-        "INSERT INTO change (code, consumer, wake_at, queued_at)"
-        " SELECT DISTINCT code, $1, $2::timestamptz, $2::timestamptz FROM assessment"
-        " WHERE open ORDER BY code",
+        queue.appending(
+            "SELECT DISTINCT code, $1, $2::timestamptz, $2::timestamptz FROM assessment"
+            " WHERE open ORDER BY code"
+        ),
         Consumer.INDICATORS.value,
         now,
     )

@@ -19,7 +19,7 @@ from services.ingest import queries
 from services.ingest.normalise import Head, Refusal, Step
 from services.ingest.resolve import load
 from shared import queue
-from shared.db import driver, rows_to_columns
+from shared.db import copy_text, driver, rows_to_columns
 from shared.vocabulary import Consumer, Known, Portal, UnitVia
 
 ACCEPTED, UNCHANGED, STALE, REJECTED = "accepted", "unchanged", "stale", "rejected"
@@ -66,10 +66,22 @@ _HEAD = {
 _UPDATED = [name for name in _HEAD if name not in ("code", "known")]
 _COMPARED = [name for name in _UPDATED if name != "version"]
 
+_FROM_ARRAYS = f"""SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_HEAD.values(), 4))})
+    AS t({", ".join(_HEAD)})"""
+
+# From so many rows on, COPY into a temporary table costs less than arrays (benchmarks/bench_push.py).
+_COPY_FROM = 500
+_FROM_COPY = "SELECT * FROM incoming_head"
+_MAKE_INCOMING = f"""CREATE TEMPORARY TABLE IF NOT EXISTS incoming_head
+  ({", ".join(f"{name} {kind}" for name, kind in _HEAD.items())}) ON COMMIT DELETE ROWS"""
+
+_QUEUE = queue.appending(
+    "SELECT code, consumer, $3, $3 FROM written, (VALUES ('reconcile'), ('indicators')) AS c(consumer)"
+)
+
 _WRITE_HEADS = f"""
 WITH incoming AS (
-  SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_HEAD.values(), 4))})
-    AS t({", ".join(_HEAD)})
+  {{incoming}}
 ), written AS (
   INSERT INTO dossier AS d ({", ".join(_HEAD)}, portal, via, learnt_at)
   SELECT {", ".join(_HEAD)}, $1, $2, $3 FROM incoming ORDER BY code
@@ -84,11 +96,10 @@ WITH incoming AS (
         IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _COMPARED)})))
   RETURNING d.code, (d.xmax = 0) AS inserted
 ), queued AS (
-  INSERT INTO change (code, consumer, wake_at, queued_at)
-  SELECT code, consumer, $3, $3 FROM written, (VALUES ('reconcile'), ('indicators')) AS c(consumer)
+  {_QUEUE}
 ), to_look_up AS (
-  INSERT INTO presence (code, portal) SELECT code, 'national' FROM written WHERE inserted AND $1 <> 'national'
-  ON CONFLICT DO NOTHING
+  INSERT INTO change (code, consumer, wake_at, queued_at)
+  SELECT code, 'lookups', $3, $3 FROM written WHERE inserted AND $1 <> 'national'
 )
 SELECT code, inserted FROM written
 """  # noqa: S608 - column names are ours
@@ -115,8 +126,8 @@ WITH incoming AS (
           IS DISTINCT FROM (excluded.officer, excluded.officer_title, excluded.step_status, excluded.known))
   RETURNING d.code, (d.xmax = 0) AS inserted
 ), to_look_up AS (
-  INSERT INTO presence (code, portal) SELECT code, 'national' FROM written WHERE inserted AND $1 <> 'national'
-  ON CONFLICT DO NOTHING
+  INSERT INTO change (code, consumer, wake_at, queued_at)
+  SELECT code, 'lookups', $3, $3 FROM written WHERE inserted AND $1 <> 'national'
 )
 SELECT code FROM written
 """  # noqa: S608
@@ -190,7 +201,17 @@ async def _write_heads(
     units = [resolve(h.agency_code, h.unit_name, h.code, h.received_at) for h in newest.values()]
     columns = [*zip(*newest.values(), strict=True), *zip(*units, strict=True)]
     connection = await driver(session)
-    written = await connection.fetch(_WRITE_HEADS, portal.value, via, now, *columns)
+    if len(newest) < _COPY_FROM:
+        statement = _WRITE_HEADS.format(incoming=_FROM_ARRAYS)
+        written = await connection.fetch(statement, portal.value, via, now, *columns)
+    else:
+        await connection.execute(_MAKE_INCOMING)
+        await connection.execute("DELETE FROM incoming_head")  # of an earlier batch in the same transaction
+        await connection.copy_to_table(
+            "incoming_head", source=copy_text(columns), columns=list(_HEAD), format="text", null=""
+        )
+        statement = _WRITE_HEADS.format(incoming=_FROM_COPY)
+        written = await connection.fetch(statement, portal.value, via, now)
     await connection.execute("SELECT pg_notify($1, '')", queue.CHANNEL)
     inserted = {row[0] for row in written if row[1]}
     results = dict.fromkeys(newest, ACCEPTED)
