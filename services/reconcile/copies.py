@@ -72,7 +72,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """The newest proof that the national portal holds the code, or does not. found None: not asked yet."""
+    """The newest proof that a portal holds the code, or does not. found None: not asked yet."""
 
     found: bool | None
     checked_at: datetime | None
@@ -81,8 +81,10 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Proofs:
-    """national: a look-up of this very code (or a complete list window). provincial_complete_through:
-    everything that the provincial system held at that moment has been seen."""
+    """national: a look-up of this very code (or a complete list window). provincial: the system listed the code,
+    though its row could not be taken. provincial_complete_through: everything that the provincial system held
+    at that moment has been seen."""
 
     national: Presence | None = None
+    provincial: Presence | None = None
     provincial_complete_through: datetime | None = None

@@ -75,7 +75,8 @@ def missing_on_national(case: Case) -> Verdict:
 
 
 def missing_on_provincial(case: Case) -> Verdict:
-    if Portal.PROVINCIAL in case.copies:
+    seen_there = case.proofs.provincial is not None and case.proofs.provincial.found
+    if Portal.PROVINCIAL in case.copies or seen_there:
         return CLEAR
     received, seen = receipt_known_elsewhere(case), case.proofs.provincial_complete_through
     if received is None or seen is None:

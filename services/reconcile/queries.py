@@ -40,12 +40,13 @@ async def proofs(session: AsyncSession, codes: Sequence[str]) -> dict[str, Proof
         "SELECT complete_through FROM sync_state WHERE portal = 'provincial' AND subject = 'dossiers'"
     )
     rows = await connection.fetch(
-        "SELECT code, found, checked_at, via FROM presence"
-        " WHERE portal = 'national' AND code = ANY($1::text[])",
-        codes,
+        "SELECT code, portal, found, checked_at, via FROM presence WHERE code = ANY($1::text[])", codes
     )
-    asked = {row["code"]: Presence(row["found"], row["checked_at"], row["via"]) for row in rows}
-    return {code: Proofs(asked.get(code), through) for code in codes}
+    asked = {(code, portal): Presence(*told) for code, portal, *told in rows}
+    return {
+        code: Proofs(asked.get((code, Portal.NATIONAL)), asked.get((code, Portal.PROVINCIAL)), through)
+        for code in codes
+    }
 
 
 async def codes_after(session: AsyncSession, after: str, limit: int) -> list[str]:

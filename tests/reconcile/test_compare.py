@@ -57,7 +57,8 @@ def test_cases(case: dict[str, Any]) -> None:
     presence = (
         Presence(case["national_found"], case["checked_at"], "lookup") if "checked_at" in case else None
     )
-    proofs = Proofs(presence, case.get("complete_through"))
+    listed = Presence(True, NOW, "list") if case.get("listed_on_provincial") else None
+    proofs = Proofs(presence, listed, case.get("complete_through"))
     result = compare(copies, proofs, case.get("now", DATA["base"]["now"]), PARAMETERS)
     assert told(result) == sorted(case["expect"])
     assert result.wake_at == case.get("wake_at")
@@ -160,6 +161,7 @@ def any_copies(draw: st.DrawFn) -> list[Copy]:
 any_proofs = st.builds(
     Proofs,
     national=st.none() | st.builds(Presence, st.none() | st.booleans(), maybe, st.just("lookup")),
+    provincial=st.none() | st.builds(Presence, st.just(True), moments, st.just("list")),
     provincial_complete_through=maybe,
 )
 both = tuple[str, str]
@@ -256,4 +258,4 @@ def test_each_injected_difference_gives_exactly_its_kind(
     else:
         copies, key = [late, change(shown)], "provincial-national"
     expected = {(kind, "" if kind.startswith("officer") else key)}
-    assert kinds_of(copies, Proofs(Presence(True, NOW, "lookup"), NOW), NOW) == expected
+    assert kinds_of(copies, Proofs(Presence(True, NOW, "lookup"), None, NOW), NOW) == expected
