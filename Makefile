@@ -37,7 +37,7 @@ fix: .venv/.ready ## format and apply safe lint fixes
 	$(BIN)/ruff check --fix .
 
 bench: .venv/.ready ## the benchmarks behind the README's figures
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
 
 migration: .venv/.ready ## a new migration from the models: make migration m="add …"
 	@test -n "$(m)" || { echo 'usage: make migration m="add …"'; exit 1; }

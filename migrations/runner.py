@@ -35,9 +35,7 @@ def head() -> str | None:
 
 async def current(connection: AsyncConnection) -> str | None:
     """The revision that the database is at."""
-    return await connection.run_sync(
-        lambda sync: MigrationContext.configure(sync).get_current_revision()
-    )
+    return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
 
 
 def _upgrade(connection: Connection, revision: str) -> None:

@@ -142,6 +142,7 @@ class Consumer(StrEnum):
 
     RECONCILE = "reconcile"
     INDICATORS = "indicators"
+    LOOKUPS = "lookups"  # ingest's own: codes that it has to ask the national portal about
 
 
 class Role(StrEnum):

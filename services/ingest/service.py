@@ -67,7 +67,7 @@ _UPDATED = [name for name in _HEAD if name not in ("code", "known")]
 _COMPARED = [name for name in _UPDATED if name != "version"]
 
 _FROM_ARRAYS = f"""SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_HEAD.values(), 4))})
-    AS t({", ".join(_HEAD)})"""
+    AS t({", ".join(_HEAD)})"""  # noqa: S608
 
 # From so many rows on, COPY into a temporary table costs less than arrays (benchmarks/bench_push.py).
 _COPY_FROM = 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Identity, Index
+from sqlalchemy import BigInteger, Identity
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.models.record import CODE, Code, Moment, Record
@@ -10,14 +10,15 @@ from shared.models.record import CODE, Code, Moment, Record
 
 class Change(Record):
     """`code` changed and `consumer` has not looked yet. Append-only, no unique key on (code, consumer): one pending
-    row with DO NOTHING would lose the change that comes while its predecessor is being worked off."""
+    row with DO NOTHING would lose the change that comes while its predecessor is being worked off.
+
+    The key is the order in which rows are taken, so the queue needs one index only, and new rows go to its end;
+    `code` stands in it for the distribution by code."""
 
     __tablename__ = "change"
 
+    consumer: Mapped[str] = mapped_column(CODE, primary_key=True)
+    wake_at: Mapped[Moment] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True, cache=100), primary_key=True)
     code: Mapped[Code] = mapped_column(CODE, primary_key=True)
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    consumer: Mapped[str] = mapped_column(CODE)
-    wake_at: Mapped[Moment]
     queued_at: Mapped[Moment]
-
-    __table_args__ = (Index("ix_change_due", "consumer", "wake_at", "id"),)

@@ -127,13 +127,14 @@ def head(item: DossierItem, now: datetime) -> Head:
     code = dossier_code(item.MaHoSo, "MaHoSo")
     procedure, suffix = procedure_code(item.MaTTHC, "MaTTHC")
     status = status_of(item.TrangThaiHoSo, "TrangThaiHoSo")
-    submitted_at = moment(item.NgayNopHoSo, "NgayNopHoSo")
-    received_at = moment(item.NgayTiepNhan, "NgayTiepNhan")
-    due_at = moment(item.NgayHenTra, "NgayHenTra")
-    finished_at = moment(item.NgayKetThucXuLy, "NgayKetThucXuLy")
-    returned_at = moment(item.NgayTra, "NgayTra")
-    rejected_at = moment(item.NgayTuChoi, "NgayTuChoi")
-    known = Known.CHANNEL.value
+    # Empty times are the rule: they are told apart here, without a call each (this runs for every message).
+    submitted_at = moment(item.NgayNopHoSo, "NgayNopHoSo") if item.NgayNopHoSo else None
+    received_at = moment(item.NgayTiepNhan, "NgayTiepNhan") if item.NgayTiepNhan else None
+    due_at = moment(item.NgayHenTra, "NgayHenTra") if item.NgayHenTra else None
+    finished_at = moment(item.NgayKetThucXuLy, "NgayKetThucXuLy") if item.NgayKetThucXuLy else None
+    returned_at = moment(item.NgayTra, "NgayTra") if item.NgayTra else None
+    rejected_at = moment(item.NgayTuChoi, "NgayTuChoi") if item.NgayTuChoi else None
+    known = 512  # the channel: a missing one is "in person", so it is always told
     # What the message does not name at all, this copy cannot tell.
     if item.MaTTHC is not None:
         known |= 1
@@ -184,7 +185,7 @@ def head(item: DossierItem, now: datetime) -> Head:
         procedure,
         suffix,
         None,
-        clean(item.DonViXuLy, "DonViXuLy", limit=300),
+        clean(item.DonViXuLy, "DonViXuLy", limit=300) if item.DonViXuLy else None,
         status,
         False,
         1 if channel is None else _channel(channel),

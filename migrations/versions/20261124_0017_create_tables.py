@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "b7c30a78e19d"
+revision = "a87413d1b6a3"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -63,14 +63,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "change",
-        sa.Column("code", sa.Text(collation="C"), nullable=False),
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("consumer", sa.Text(collation="C"), nullable=False),
         sa.Column("wake_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True, cache=100), nullable=False),
+        sa.Column("code", sa.Text(collation="C"), nullable=False),
         sa.Column("queued_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("code", "id", name=op.f("pk_change")),
+        sa.PrimaryKeyConstraint("consumer", "wake_at", "id", "code", name=op.f("pk_change")),
     )
-    op.create_index("ix_change_due", "change", ["consumer", "wake_at", "id"], unique=False)
     op.create_table(
         "comparison",
         sa.Column("code", sa.Text(collation="C"), nullable=False),
@@ -390,7 +389,6 @@ def downgrade() -> None:
     op.drop_table("decision")
     op.drop_index(op.f("ix_comparison_unit_code_received_at"), table_name="comparison")
     op.drop_table("comparison")
-    op.drop_index("ix_change_due", table_name="change")
     op.drop_table("change")
     op.drop_index("ix_assessment_period_items", table_name="assessment_period")
     op.drop_table("assessment_period")

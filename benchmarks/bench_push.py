@@ -1,0 +1,210 @@
+"""Bulk push over HTTP against a bare COPY of the same rows.
+
+Two clients push first arrivals in batches of 2,000, as NDJSON (POST /v1/dossiers) and as DongBoHoSoMC
+(POST /dvcqg/integration), to committed rows with their changes recorded. The baseline is two connections that COPY
+the same rows, already encoded, into a table of the same columns and indexes, in the same batches, one transaction
+each. Five alternating runs; the medians and their ratio (rows a second, pushed / copied).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import http.client
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable
+
+from benchmarks.stage import Stage, api, stage
+from shared.vocabulary import Role
+
+BATCH = 2000
+CLIENTS = 2
+UNITS = [f"H31.{n}" for n in range(100, 204)]
+
+
+def code(n: int) -> str:
+    return f"{UNITS[n % len(UNITS)]}-260803-{n // len(UNITS):06d}"
+
+
+def wire(n: int) -> dict[str, object]:
+    """A message as the integrator sends it, with everything that we drop."""
+    return {
+        "MaHoSo": code(n),
+        "MaTTHC": "1.001612",
+        "TenTTHC": "Đăng ký thành lập hộ kinh doanh",
+        "MaLinhVuc": "G12-LV08",
+        "TenLinhVuc": "Thành lập và hoạt động doanh nghiệp (hộ kinh doanh)",
+        "KenhThucHien": "2",
+        "ChuHoSo": "NGUYỄN VĂN MẪU",
+        "SoGiayToChuHoSo": "033099000001",
+        "LoaiDoiTuong": "1",
+        "SoDienThoai": "0900000001",
+        "TrichYeuHoSo": "Đăng ký thành lập hộ kinh doanh Mẫu",
+        "NgayNopHoSo": "20260803081015",
+        "NgayTiepNhan": "20260803093000",
+        "NgayHenTra": "20260806170000",
+        "TrangThaiHoSo": "9",
+        "NgayTra": "",
+        "HinhThuc": "0",
+        "NgayKetThucXuLy": "20260805150000",
+        "NgayTuChoi": "",
+        "DonViXuLy": f"UBND xã số {n % len(UNITS)}",
+        "GhiChu": "",
+        "TaiLieuNop": [{"TepDinhKemId": "1", "TenTepDinhKem": "Giấy đề nghị.pdf", "DuocSoHoa": "1"}],
+        "DanhSachHoSoBoSung": [],
+    }
+
+
+def own(n: int) -> dict[str, object]:
+    return {
+        "code": code(n),
+        "portal": "sent",
+        "procedure_code": "1.001612",
+        "unit_name": f"UBND xã số {n % len(UNITS)}",
+        "status": 9,
+        "channel": 2,
+        "submitted_at": "2026-08-03T08:10:15+07:00",
+        "received_at": "2026-08-03T09:30:00+07:00",
+        "due_at": "2026-08-06T17:00:00+07:00",
+        "finished_at": "2026-08-05T15:00:00+07:00",
+        "returned_at": None,
+        "rejected_at": None,
+        "supplements": [],
+    }
+
+
+def shares(rows: int) -> list[list[range]]:
+    """The batches of each client."""
+    batches = [range(start, min(start + BATCH, rows)) for start in range(0, rows, BATCH)]
+    return [batches[n::CLIENTS] for n in range(CLIENTS)]
+
+
+def in_threads(jobs: list[Callable[[], None]]) -> float:
+    threads = [threading.Thread(target=job) for job in jobs]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - started
+
+
+def post(port: int, path: str, bodies: list[bytes], headers: dict[str, str], check: Callable[[bytes], None]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    for body in bodies:
+        connection.request("POST", path, body, headers)
+        check(connection.getresponse().read())
+    connection.close()
+
+
+def all_accepted(answer: bytes) -> None:
+    counts = json.loads(answer.splitlines()[-1])["counts"]
+    assert counts["accepted"] and not counts["rejected"] and not counts["stale"], counts
+
+
+def succeeded(answer: bytes) -> None:
+    assert json.loads(answer)["error_code"] == "0", answer[:300]
+
+
+async def copy(stage: Stage, batches: list[bytes], columns: list[str]) -> None:
+    connection = await stage.connect(owner=True)
+    for batch in batches:
+        async with connection.transaction():
+            await connection.copy_to_table("copied", source=Source(batch), columns=columns, format="text")
+    await connection.close()
+
+
+class Source:
+    """Bytes that are encoded already, as asyncpg takes them."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    async def __aiter__(self):  # type: ignore[no-untyped-def]
+        yield self.data
+
+
+async def encoded(stage: Stage, bounds: list[range]) -> tuple[list[bytes], list[str]]:
+    """The rows that a push has just written, in COPY's text form, batch by batch."""
+    connection = await stage.connect(owner=True)
+    columns = [row[0] for row in await connection.fetch(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'dossier' ORDER BY ordinal_position"
+    )]  # fmt: skip
+    batches = []
+    for batch in bounds:
+        parts: list[bytes] = []
+
+        async def keep(data: bytes, parts: list[bytes] = parts) -> None:
+            parts.append(data)
+
+        codes = ", ".join(f"'{code(n)}'" for n in batch)
+        query = f"SELECT {', '.join(columns)} FROM dossier WHERE code IN ({codes})"
+        await connection.copy_from_query(query, output=keep, format="text")
+        batches.append(b"".join(parts))
+    await connection.close()
+    return batches, columns
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--rows", type=int, default=80_000)
+    arguments.add_argument("--runs", type=int, default=5)
+    options = arguments.parse_args()
+    parts = shares(options.rows)
+    with stage() as here, api(here, "services.ingest.main:create") as port:
+        key = asyncio.run(here.key(Role.INTEGRATOR))
+        login = http.client.HTTPConnection("127.0.0.1", port)
+        login.request("POST", "/dvcqg/login", json.dumps({"username": key.partition(".")[0], "password": key}))
+        session = json.loads(login.getresponse().read())["session"]
+        login.close()
+        call = {"session": session, "madonvi": "H31", "service": "DongBoHoSoMC", "isUpdating": "False"}
+        ndjson = [
+            b"".join(json.dumps(own(n), ensure_ascii=False).encode() + b"\n" for batch in part for n in batch)
+            for part in parts
+        ]
+        messages = [
+            [json.dumps({**call, "data": [wire(n) for n in b]}, ensure_ascii=False).encode() for b in part]
+            for part in parts
+        ]
+        reset = "TRUNCATE dossier, change, presence, quarantine"
+        stream = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"}
+
+        def push_ndjson() -> float:
+            return in_threads([
+                lambda body=body: post(port, "/v1/dossiers", [body], stream, all_accepted) for body in ndjson
+            ])  # fmt: skip
+
+        def push_messages() -> float:
+            headers = {"Content-Type": "application/json"}
+            return in_threads([
+                lambda bodies=bodies: post(port, "/dvcqg/integration", bodies, headers, succeeded)
+                for bodies in messages
+            ])  # fmt: skip
+
+        push_messages()
+        rows = [asyncio.run(encoded(here, part)) for part in parts]
+        asyncio.run(here.execute("CREATE TABLE copied (LIKE dossier INCLUDING ALL)"))
+        times: dict[str, list[float]] = {"copy": [], "ndjson": [], "dongbo": []}
+        for _ in range(options.runs):
+            for name in times:
+                asyncio.run(here.execute(reset, "TRUNCATE copied"))
+                if name == "copy":
+                    times[name].append(
+                        in_threads([
+                            lambda b=batches, c=columns: asyncio.run(copy(here, b, c)) for batches, columns in rows
+                        ])
+                    )  # fmt: skip
+                else:
+                    times[name].append(push_ndjson() if name == "ndjson" else push_messages())
+        rates = {name: options.rows / statistics.median(taken) for name, taken in times.items()}
+        print(f"{options.rows} first arrivals, {CLIENTS} clients, batches of {BATCH}, median of {options.runs} runs")
+        print(f"bare COPY      {rates['copy']:>9,.0f} rows/s   (baseline)")
+        print(f"NDJSON push    {rates['ndjson']:>9,.0f} rows/s   ratio {rates['ndjson'] / rates['copy']:.2f}")
+        print(f"DongBoHoSoMC   {rates['dongbo']:>9,.0f} rows/s   ratio {rates['dongbo'] / rates['copy']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
