@@ -39,7 +39,7 @@ async def ready(request: Request, session: Session) -> JSONResponse:
         missing.append(f"migrations: at {found}, this code needs {head}")
     else:
         rows = await session.execute(text("SELECT name, at FROM heartbeat"))
-        beats: dict[str, datetime] = dict(rows.tuples().all())
+        beats: dict[str, datetime] = {name: at for name, at in rows}  # noqa: C416 - dict() takes a Result for a mapping
         detail["workers"] = {name: _since(now, beats.get(name)) for name in WORKERS}
         # The database's clock and a fixed CHISO_NOW may differ; a heartbeat from the future is no silence.
         missing += [f"worker {n}" for n in WORKERS if n not in beats or now - beats[n] > SILENCE]

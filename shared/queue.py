@@ -117,7 +117,7 @@ async def pending(session: AsyncSession, *, now: datetime) -> dict[str, int]:
         text("SELECT consumer, count(*) FROM change WHERE wake_at <= :now GROUP BY consumer"), {"now": now}
     )
     counts = {consumer.value: 0 for consumer in Consumer}
-    counts.update(dict(result))
+    counts.update((consumer, count) for consumer, count in result)
     return counts
 
 

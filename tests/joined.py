@@ -128,7 +128,12 @@ async def province(engine: AsyncEngine) -> None:
                 steps=[make.step("H31.135-260803-0001"), make.step("H31.136-260803-0001")],
             )
         await session.execute(
-            text("UPDATE presence SET found = false, checked_at = :now, via = 'lookup'"), {"now": NOW}
+            text(
+                "INSERT INTO presence (code, portal, found, checked_at, via)"
+                " SELECT DISTINCT code, 'national', false, CAST(:now AS timestamptz), 'lookup' FROM dossier"
+                " ON CONFLICT (code, portal) DO UPDATE SET found = false, checked_at = :now, via = 'lookup'"
+            ),
+            {"now": NOW},
         )
     await work(engine)
 
