@@ -113,6 +113,9 @@ async def _chiso(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ChisoError):
+        # FastAPI says 400 for whatever ends the reading of a body, also for our limit of its size.
+        return await _chiso(request, error.__cause__)
     # Starlette's own sentences; FastAPI says 400 where a body could not be parsed at all.
     return problem(request, error.status_code, headers=error.headers)
 
