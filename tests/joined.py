@@ -22,10 +22,11 @@ from services.reconcile import main as reconcile
 from services.reconcile import worker as reconcile_worker
 from shared import access, queue
 from shared.app import create_app
-from shared.db import session_scope
+from shared.db import create_engine, session_scope
 from shared.settings import Settings
 from shared.vocabulary import Consumer, Portal, Role
 from tests import make
+from tests.conftest import Cluster
 from tests.make import NOW, moment
 
 ROUTERS = (*ingest.routers, *reconcile.routers, *indicators.routers)
@@ -49,6 +50,18 @@ DECISION: dict[str, Any] = {
         }
     ],
 }
+
+
+@asynccontextmanager
+async def own_database(cluster: Cluster) -> AsyncIterator[tuple[AsyncEngine, Settings]]:
+    """A database for a whole module: making one takes longer than most of what is asked of it."""
+    name = await cluster.create()
+    engine = create_engine(cluster.app_url(name))
+    try:
+        yield engine, Settings(_env_file=None, database_url=cluster.app_url(name), chiso_now=NOW)
+    finally:
+        await engine.dispose()
+        await cluster.drop(name)
 
 
 def joined(settings: Settings) -> FastAPI:

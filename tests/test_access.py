@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.dvcqg import router as dvcqg
 from shared import access
-from shared.db import create_engine, session_scope
+from shared.db import session_scope
 from shared.settings import Settings
 from shared.vocabulary import Role
 from tests import joined
@@ -94,16 +94,8 @@ class Walk:
 
 @pytest.fixture(scope="module")
 async def walk(cluster: Cluster) -> AsyncIterator[Walk]:
-    name = await cluster.create()
-    url = cluster.app_url(name)
-    engine = create_engine(url)
-    settings = Settings(_env_file=None, database_url=url, chiso_now=NOW)
-    try:
-        async with _walk(engine, settings) as made:
-            yield made
-    finally:
-        await engine.dispose()
-        await cluster.drop(name)
+    async with joined.own_database(cluster) as (engine, settings), _walk(engine, settings) as made:
+        yield made
 
 
 @asynccontextmanager
