@@ -36,10 +36,10 @@ AGENCIES = ["H31.135", "H31.136", "H31.16", None]
 START = moment("2026-08-03 08:00")
 Result = TypeVar("Result")
 
-hours = st.integers(0, 24 * 40)
-moments = hours.map(lambda each: START + timedelta(hours=each))
-maybe = st.none() | moments
-supplements = st.lists(st.tuples(moments, maybe, st.booleans()), max_size=2)
+# Near enough to each other that appointments pass while a dossier is worked on, and months end meanwhile.
+hours = st.integers(0, 24 * 12)
+states = st.sampled_from([1, 2, 4, 4, 4, 4, 5, 6, 9, 9, 10, 3, 7, 8])
+supplements = st.lists(st.tuples(hours, st.none() | hours, st.booleans()), max_size=2)
 
 
 def iso(at: datetime | None) -> str | None:
@@ -68,7 +68,14 @@ class Dossiers(RuleBasedStateMachine):
             await make.procedure(session)
 
     def teardown(self) -> None:
-        if hasattr(self, "engine"):
+        if not hasattr(self, "engine"):
+            return
+        try:
+            # Whatever happened: from here on by time alone, over appointments and over the ends of months.
+            for days in (0, 4, 35, 70):
+                self.now += timedelta(days=days)
+                self.run(self._compare())
+        finally:
             self.run(self.engine.dispose())
             self.run(self.cluster.drop(self.name))
 
@@ -81,10 +88,10 @@ class Dossiers(RuleBasedStateMachine):
         code=st.sampled_from(CODES),
         portal=st.sampled_from(Portal),
         agency=st.sampled_from(AGENCIES),
-        status=st.integers(1, 10),
-        received=maybe,
-        due=maybe,
-        finished=maybe,
+        status=states,
+        received=st.none() | hours,
+        due=st.none() | hours,
+        finished=st.none() | hours,
         asked=supplements,
         procedure=st.sampled_from(["1.001612", "1.009999", None]),
         cancelled=st.sampled_from([False, False, False, True]),
@@ -95,21 +102,30 @@ class Dossiers(RuleBasedStateMachine):
         portal: Portal,
         agency: str | None,
         status: int,
-        received: datetime | None,
-        due: datetime | None,
-        finished: datetime | None,
-        asked: list[tuple[datetime, datetime | None, bool]],
+        received: int | None,
+        due: int | None,
+        finished: int | None,
+        asked: list[tuple[int, int | None, bool]],
         procedure: str | None,
         cancelled: bool,
     ) -> None:
+        """Received up to 11 days ago or some hours ahead; everything else counts from there."""
         self.now += timedelta(seconds=1)  # so that each message is newer than the one before
         latest = self.now + timedelta(hours=20)
+
+        def after(begin: datetime | None, later: int | None, most: datetime | None) -> datetime | None:
+            if begin is None or later is None:
+                return None
+            at = begin + timedelta(hours=later)
+            return at if most is None else min(at, most)
+
+        begin = after(self.now - timedelta(hours=24 * 11), received, latest)
         texts = [
             {
-                "requested_at": iso(requested),
-                "completed_at": iso(completed),
+                "requested_at": iso(after(begin, requested, latest)),
+                "completed_at": iso(after(begin, completed, latest)),
                 "due_before": None,
-                "due_after": iso(requested) if moved else None,
+                "due_after": iso(begin) if moved else None,
             }
             for requested, completed, moved in asked
         ]
@@ -118,9 +134,9 @@ class Dossiers(RuleBasedStateMachine):
             agency_code=agency,
             unit_name=None,
             status=status,
-            received_at=min(received, latest) if received else None,
-            due_at=due,
-            finished_at=min(finished, latest) if finished else None,
+            received_at=begin,
+            due_at=after(begin, due, None),
+            finished_at=after(begin, finished, latest),
             supplements=json.dumps(texts) if texts else None,
             procedure_code=procedure,
             cancelled=cancelled,
@@ -134,11 +150,10 @@ class Dossiers(RuleBasedStateMachine):
                 session, portal=portal, via="push", door="test", sender="test", now=self.now, heads=[head]
             )
 
-    @rule(code=st.sampled_from(CODES), portal=st.sampled_from(Portal), at=moments, status=st.integers(2, 10))
-    def step(self, code: str, portal: Portal, at: datetime, status: int) -> None:
-        self.run(
-            self._step(Step(**make.step(code)._asdict() | {"occurred_at": at, "status": status}), portal)
-        )
+    @rule(code=st.sampled_from(CODES), portal=st.sampled_from(Portal), ago=hours, status=states)
+    def step(self, code: str, portal: Portal, ago: int, status: int) -> None:
+        at = self.now - timedelta(hours=ago)
+        self.run(self._step(make.step(code)._replace(occurred_at=at, status=status), portal))
 
     async def _step(self, step: Step, portal: Portal) -> None:
         async with self._session() as session:
@@ -188,7 +203,7 @@ class Dossiers(RuleBasedStateMachine):
             await session.execute(text(statement), values)
             await queue.enqueue(session, codes, consumers=[Consumer.INDICATORS], now=self.now)
 
-    @rule(step=st.integers(1, 24 * 40))
+    @rule(step=st.integers(1, 24 * 3) | st.integers(24 * 20, 24 * 100))
     def time_goes_on(self, step: int) -> None:
         self.now += timedelta(hours=step)
 

@@ -125,6 +125,50 @@ async def test_two_workers_on_the_same_codes(engine: AsyncEngine) -> None:
         assert await recount.check(session) == []
 
 
+async def test_a_second_worker_waits_for_the_first_and_then_sees_what_it_wrote(engine: AsyncEngine) -> None:
+    await base(engine)
+    await send(engine, make.head(), now=NOW)
+    await drain(engine, NOW)
+    at = moment("2026-08-05 08:00")
+    await send(engine, make.head(status=9, finished_at=at, version=at), now=NOW)
+    async with session_scope(engine) as session:
+        await queue.enqueue(session, [make.CODE], consumers=[Consumer.INDICATORS], now=NOW)
+
+    async def second() -> int:
+        return await queue.work_once(engine, consumer=Consumer.INDICATORS, work=worker.work, now=NOW, limit=1)
+
+    async with session_scope(engine) as session:
+        taken = await queue.take(session, consumer=Consumer.INDICATORS, now=NOW, limit=1)
+        await worker.work(session, taken, NOW)
+        await queue.finish(session, taken)
+        other = asyncio.create_task(second())
+        await asyncio.wait({other}, timeout=0.5)  # it has come as far as it can
+    assert await other == 1
+    found = await counts(engine, "2026-08")
+    assert (found["dossiers"], found["done"], found["on_time"]) == (1, 1, 1)
+
+
+async def test_copies_are_read_after_the_lock(engine: AsyncEngine) -> None:
+    """What came while a worker waited for another one is in its judgement."""
+    await base(engine)
+    await send(engine, make.head(), now=NOW)
+    await drain(engine, NOW)
+    async with session_scope(engine) as session:
+        await queue.enqueue(session, [make.CODE], consumers=[Consumer.INDICATORS], now=NOW)
+
+    async def waiting() -> int:
+        return await queue.work_once(engine, consumer=Consumer.INDICATORS, work=worker.work, now=NOW)
+
+    async with session_scope(engine) as session:
+        await session.execute(text("SELECT FROM assessment FOR UPDATE"))
+        other = asyncio.create_task(waiting())
+        await asyncio.wait({other}, timeout=0.5)  # it has come as far as it can
+        at = moment("2026-08-05 08:00")
+        await send(engine, make.head(status=9, finished_at=at, version=at), now=NOW)
+    assert await other == 1
+    assert (await counts(engine, "2026-08"))["done"] == 1
+
+
 async def test_a_change_is_worked_off_while_the_same_dossier_changes_again(engine: AsyncEngine) -> None:
     await base(engine)
     await send(engine, make.head(), now=NOW)
