@@ -184,26 +184,25 @@ def outside_fences(text: str) -> str:
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_targets_that_a_guide_names_exist(guide: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.M))
-    named = set(re.findall(r"(?:^|[`\n=0-9] ?)make ([a-z]+)(?=[` \n]|$)", read(guide), re.M))
+    code = re.findall(r"^```.*?^```|`[^`\n]+`", read(guide), re.M | re.S)
+    named = {target for text in code for target in re.findall(r"\bmake ([a-z]+)", text)}
     assert named, "no target named: is the pattern right?"
     assert named - targets == set()
 
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_paths_that_a_guide_names_exist(guide: str) -> None:
-    """Whatever stands in backticks and looks like a path; a bare file name may lie in one of SHORT."""
+    """What stands in backticks and looks like a path: it ends like a file of ours, or begins with a folder of the
+    tree (`text/csv` does neither). A bare file name may lie in one of SHORT."""
+    top = {path.name for path in ROOT.iterdir()} - SKIPPED
     missing = []
-    for text in re.findall(r"`([^`\n]+)`", outside_fences(read(guide))):
-        if not re.fullmatch(
-            r"[\w.*-]+(/[\w.*-]*)+|[\w*-]+\.(py|toml|md|lock|yml|mako)|\.[a-z][\w./-]*", text
-        ):
-            continue
-        if text.split("/")[0] in SKIPPED or text.startswith("/"):
-            continue
-        if "/" not in text and any((ROOT / folder / text).exists() for folder in SHORT):
-            continue
-        if not list(ROOT.glob(text.rstrip("/"))) and not any(list((ROOT / f).glob(text)) for f in SHORT):
-            missing.append(text)
+    for text in re.findall(r"`([\w.*/-]+)`", outside_fences(read(guide))):
+        first, _, rest = text.partition("/")
+        file = re.fullmatch(r"[\w*-][\w.*/-]*\.(py|toml|md|lock|yml|mako|txt)", text)
+        if first not in SKIPPED and (file or (rest and first in top)):
+            folders = [ROOT] if rest else [ROOT, *(ROOT / folder for folder in SHORT)]
+            if not any(list(folder.glob(text.rstrip("/"))) for folder in folders):
+                missing.append(text)
     assert missing == []
 
 
