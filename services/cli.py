@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
 import typer
+import uvloop
 from fastapi import FastAPI
 from rich.console import Console
 from rich.progress import (
@@ -106,7 +107,7 @@ def work(name: Annotated[str, typer.Argument(help="ingest, reconcile or indicato
         )
     settings = get_settings()
     logging.configure(settings.log_level)
-    asyncio.run(WORKERS[name](settings))
+    uvloop.run(WORKERS[name](settings))
 
 
 @command.command()

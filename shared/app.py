@@ -118,8 +118,10 @@ class Edge:
                 route = getattr(scope.get("route"), "path", "none")
                 duration = time.perf_counter() - started
                 self.observe(scope["method"], route, status, duration)
+                # Reads that went well are the rule; they are counted in /metrics and told at level DEBUG.
+                ordinary = status < 400 and scope["method"] in ("GET", "HEAD", "OPTIONS")
                 if route not in ("/health", "/ready", "/metrics"):
-                    log.info(
+                    (log.debug if ordinary else log.info)(
                         "request",
                         method=scope["method"],
                         route=route,

@@ -114,7 +114,7 @@ async def finish(session: AsyncSession, taken: Taken) -> None:
 async def pending(session: AsyncSession, *, now: datetime) -> dict[str, int]:
     """Due rows per consumer: how far the workers are behind."""
     result = await session.execute(
-        text("SELECT consumer, count(*) FROM change WHERE wake_at <= :now GROUP BY consumer"), {"now": now}
+        text("SELECT consumer, count(*) AS count FROM change WHERE wake_at <= :now GROUP BY consumer"), {"now": now}
     )
     counts = {consumer.value: 0 for consumer in Consumer}
     counts.update((consumer, count) for consumer, count in result)
