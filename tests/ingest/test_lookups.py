@@ -27,6 +27,7 @@ async def known(engine: AsyncEngine, *codes: str, portal: Portal = Portal.SENT) 
     async with session_scope(engine) as session:
         heads = [make.head(code) for code in codes]
         await accept(session, portal=portal, via="push", door="test", sender="test", now=NOW, heads=heads)
+        await presence.admit(session, now=NOW)
         await session.execute(text("DELETE FROM change"))
 
 
@@ -115,6 +116,19 @@ async def test_oldest_check_first_and_none_where_a_copy_is(engine: AsyncEngine, 
     async with serving(nation) as url:
         await pull.run_one(engine, leading_to(settings, url), *LOOKUPS, retry=QUICK)
     assert sorted(nation.asked) == sorted(due)
+
+
+async def test_codes_that_arrived_are_asked_about(engine: AsyncEngine, settings: Settings) -> None:
+    nation = Nation()
+    async with session_scope(engine) as session:
+        heads = [make.head("H31.135-260803-0001")]
+        await accept(
+            session, portal=Portal.SENT, via="push", door="test", sender="test", now=NOW, heads=heads
+        )
+    async with serving(nation) as url:
+        await pull.run_one(engine, leading_to(settings, url), *LOOKUPS, retry=QUICK)
+    assert nation.asked == ["H31.135-260803-0001"]
+    assert await column(engine, "SELECT code FROM change WHERE consumer = 'lookups'") == []
 
 
 async def test_an_odd_answer_proves_nothing_and_stops_nobody(engine: AsyncEngine, settings: Settings) -> None:

@@ -4,6 +4,9 @@ not."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -343,3 +346,66 @@ async def test_a_portal_that_is_away_fails_the_run_and_moves_no_watermark(
         assert await column(engine, "SELECT error FROM sync_run") == ["PortalAway: vắng | away"]
         await pull.run_one(engine, here, *DOSSIERS)
     assert len(await copies(engine)) == 30
+
+
+_IN_A_PROCESS_OF_ITS_OWN = """
+import asyncio
+import os
+import signal
+import sys
+from services.ingest import pull
+from shared.db import create_engine
+from shared.settings import Settings
+from shared.vocabulary import Portal, Subject
+
+async def main():
+    settings = Settings(_env_file=None)
+    await pull.run_one(create_engine(settings.database_url), settings, Portal.PROVINCIAL, Subject.DOSSIERS)
+
+asyncio.run(main())
+"""
+
+
+async def test_killed_with_9_the_run_is_free_at_once_and_gone_on_with(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    there = province(450)
+    process: list[asyncio.subprocess.Process] = []
+
+    def kill(page: int) -> None:
+        if page == 1 and process[0].returncode is None:
+            process[0].kill()
+
+    there.before_page = kill
+    async with serving(there) as url:
+        here = leading_to(settings, url)
+        process.append(
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                _IN_A_PROCESS_OF_ITS_OWN,
+                env=os.environ
+                | {
+                    "DATABASE_URL": str(here.database_url),
+                    "PROVINCIAL_URL": str(here.provincial_url),
+                    "PROVINCIAL_CLIENT_ID": "chiso",
+                    "PROVINCIAL_CLIENT_SECRET": "sandbox",
+                    "CHISO_NOW": NOW.isoformat(),
+                },
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+        )
+        assert await process[0].wait() == -signal.SIGKILL
+        assert await rows(engine, "SELECT state, pages, items FROM sync_run") == [("running", 1, 200)]
+        assert await state(engine) == (None, None)
+        there.before_page = lambda page: None
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await pull.run_one(engine, here, *DOSSIERS)
+                    break
+                except runs.RunActive:  # the server has not yet noticed that its client is gone
+                    await asyncio.sleep(0.05)
+    assert await rows(engine, "SELECT state, attempts, items FROM sync_run") == [("done", 2, 450)]
+    assert there.pages[-2:] == [1, 2]
+    assert len(await copies(engine)) == 450
