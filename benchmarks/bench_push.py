@@ -92,7 +92,9 @@ def in_threads(jobs: list[Callable[[], None]]) -> float:
     return time.perf_counter() - started
 
 
-def post(port: int, path: str, bodies: list[bytes], headers: dict[str, str], check: Callable[[bytes], None]) -> None:
+def post(
+    port: int, path: str, bodies: list[bytes], headers: dict[str, str], check: Callable[[bytes], None]
+) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     for body in bodies:
         connection.request("POST", path, body, headers)
@@ -102,7 +104,7 @@ def post(port: int, path: str, bodies: list[bytes], headers: dict[str, str], che
 
 def all_accepted(answer: bytes) -> None:
     counts = json.loads(answer.splitlines()[-1])["counts"]
-    assert counts["accepted"] and not counts["rejected"] and not counts["stale"], counts
+    assert counts["accepted"] == sum(counts.values()) > 0, counts
 
 
 def succeeded(answer: bytes) -> None:
@@ -157,7 +159,9 @@ def main() -> None:
     with stage() as here, api(here, "services.ingest.main:create") as port:
         key = asyncio.run(here.key(Role.INTEGRATOR))
         login = http.client.HTTPConnection("127.0.0.1", port)
-        login.request("POST", "/dvcqg/login", json.dumps({"username": key.partition(".")[0], "password": key}))
+        login.request(
+            "POST", "/dvcqg/login", json.dumps({"username": key.partition(".")[0], "password": key})
+        )
         session = json.loads(login.getresponse().read())["session"]
         login.close()
         call = {"session": session, "madonvi": "H31", "service": "DongBoHoSoMC", "isUpdating": "False"}
@@ -200,7 +204,9 @@ def main() -> None:
                 else:
                     times[name].append(push_ndjson() if name == "ndjson" else push_messages())
         rates = {name: options.rows / statistics.median(taken) for name, taken in times.items()}
-        print(f"{options.rows} first arrivals, {CLIENTS} clients, batches of {BATCH}, median of {options.runs} runs")
+        print(
+            f"{options.rows} first arrivals, {CLIENTS} clients, batches of {BATCH}, median of {options.runs} runs"
+        )
         print(f"bare COPY      {rates['copy']:>9,.0f} rows/s   (baseline)")
         print(f"NDJSON push    {rates['ndjson']:>9,.0f} rows/s   ratio {rates['ndjson'] / rates['copy']:.2f}")
         print(f"DongBoHoSoMC   {rates['dongbo']:>9,.0f} rows/s   ratio {rates['dongbo'] / rates['copy']:.2f}")

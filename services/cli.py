@@ -103,7 +103,8 @@ def work(name: Annotated[str, typer.Argument(help="ingest, reconcile or indicato
     """Run one worker until INT or TERM; any number of them may run beside each other."""
     if name not in WORKERS:
         raise Invalid(
-            f"Không có tiến trình {name}.", f"There is no worker {name!r}: choose one of {', '.join(WORKERS)}."
+            f"Không có tiến trình {name}.",
+            f"There is no worker {name!r}: choose one of {', '.join(WORKERS)}.",
         )
     settings = get_settings()
     logging.configure(settings.log_level)
@@ -236,7 +237,11 @@ async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
 
 def _bar() -> Progress:
     return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
     )
 
 

@@ -58,7 +58,8 @@ def first_run(
         stages.done("compared and counted", _caught_up(api, stages))
         unit_key = asyncio.run(_unit_key(settings))
         summary(api, console, stages.seconds(), SHOWN_UNIT)
-        addresses(console, base_url, sandbox_url, {**{str(role): key for role, key in keys.items()}}, unit_key)
+        named = {role.value: key for role, key in keys.items()}
+        addresses(console, base_url, sandbox_url, named, SHOWN_UNIT, unit_key)
     asyncio.run(_told(settings))
 
 
@@ -147,7 +148,7 @@ def _caught_up(api: httpx.Client, stages: Stages) -> int:
     limit = time.monotonic() + LONGEST
     most = 0
     while time.monotonic() < limit:
-        pending = api.get("/ready").json()["pending_changes"]
+        pending: dict[str, int] = api.get("/ready").json()["pending_changes"]
         waiting = pending[Consumer.RECONCILE.value] + pending[Consumer.INDICATORS.value]
         most = max(most, waiting)
         if not waiting:

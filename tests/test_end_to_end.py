@@ -6,6 +6,7 @@ printed for each class, and both must be 1.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
@@ -89,7 +90,12 @@ async def found(engine: AsyncEngine, subject: str) -> set[tuple[str, str]]:
 
 
 def compare(
-    truth: list[dict[str, Any]], findings: set[tuple[str, str]], *, granted: bool, now: datetime
+    truth: list[dict[str, Any]],
+    findings: set[tuple[str, str]],
+    capsys: pytest.CaptureFixture[str],
+    *,
+    granted: bool,
+    now: datetime,
 ) -> None:
     """Every finding is an injected defect's, and every visible defect has its finding: precision and recall are 1 in
     each class, and no class is empty."""
@@ -112,16 +118,22 @@ def compare(
                 pending += 1  # a new event at the province: the nation has hours to follow
             else:
                 missed[row["defect"]] += 1
-    print(
-        f"\n{'national list granted' if granted else 'look-ups only'}, {len(findings)} findings, {pending} pending"
-    )
+    exact = True
+    table = [
+        f"{'national list granted' if granted else 'look-ups only'}: {len(findings)} findings, {pending} pending"
+    ]
     for defect, kinds in KINDS.items():
         if granted or defect != "national_only":
             false = sum(wrong[kind] for kind in kinds)
             precision = right[defect] / (right[defect] + false)
             recall = right[defect] / (right[defect] + missed[defect])
-            print(f"  {defect:<20}{right[defect]:>5} found  precision {precision:.2f}  recall {recall:.2f}")
-            assert precision == recall == 1
+            table.append(
+                f"  {defect:<20}{right[defect]:>5} found  precision {precision:.2f}  recall {recall:.2f}"
+            )
+            exact &= precision == recall == 1
+    with capsys.disabled():
+        sys.stdout.write("\n" + "\n".join(table) + "\n")
+    assert exact
     assert not wrong, f"findings where nothing was injected: {wrong}"
     assert not missed
     assert len(codes) == len(findings), "one cause is told once"
@@ -129,7 +141,7 @@ def compare(
 
 @pytest.mark.parametrize("granted", [False, True], ids=["look-ups only", "list granted"])
 async def test_findings_equal_what_was_injected(
-    engine: AsyncEngine, settings: Settings, granted: bool
+    engine: AsyncEngine, settings: Settings, granted: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = portals.world(SIZE)
     now = ANCHOR
@@ -151,7 +163,9 @@ async def test_findings_equal_what_was_injected(
                 answer = await http.post("/v1/decisions", json=decision)
                 assert answer.status_code == 201, answer.text
         await worked(engine, now)
-        compare(world.truth(now)["dossiers"], await found(engine, "dossier"), granted=granted, now=now)
+        compare(
+            world.truth(now)["dossiers"], await found(engine, "dossier"), capsys, granted=granted, now=now
+        )
         injected = {(row["code"], row["defect"]) for row in register.injected()}
         assert await found(engine, "procedure") == injected
 
@@ -163,7 +177,9 @@ async def test_findings_equal_what_was_injected(
             await integrator.push()
             await pulled(engine, later, granted=granted)
             await worked(engine, now)
-        compare(world.truth(now)["dossiers"], await found(engine, "dossier"), granted=granted, now=now)
+        compare(
+            world.truth(now)["dossiers"], await found(engine, "dossier"), capsys, granted=granted, now=now
+        )
     async with session_scope(engine) as session:
         assert await recount.check(session) == [], "the tally is what a recount gives"
         dossiers = await session.scalar(text("SELECT count(*) FROM dossier WHERE portal = 'sent'"))
