@@ -66,12 +66,10 @@ class Directory:
                 if since <= day and (until is None or day <= until):
                     return (unit, UnitVia.ALIAS.value), False
         part = parse_dossier_code(code).unit
-        while part:
+        while part and "." in part:  # the province alone is no unit that handles a dossier
             if part in self.codes:
                 return (part, UnitVia.DOSSIER_CODE.value), lasting
             part = part.rpartition(".")[0]
-            if "." not in part:  # the province alone is no unit that handles a dossier
-                break
         return NOWHERE, lasting
 
 
