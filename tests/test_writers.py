@@ -83,7 +83,7 @@ def changed(source: str) -> Iterator[tuple[int, str]]:
             elif (name in STATEMENTS or name in COPYING) and node.args:
                 first = node.args[0]
                 if isinstance(first, ast.Constant) and name in COPYING:
-                    yield node.lineno, str(first.value)
+                    yield from _in_text(f"COPY {first.value}", node.lineno)
                 elif _name(first) in called:
                     yield node.lineno, called[_name(first)]
 
@@ -158,6 +158,7 @@ def test_shared_changes_no_service_s_table() -> None:
         ("from shared.models import Finding as F\nrow = F(code=1)\nsession.add(row)", "finding"),
         ("session.add(Heartbeat(name='x'))", "heartbeat"),
         ("connection.copy_records_to_table('assessment', records=rows)", "assessment"),
+        ("connection.copy_to_table('incoming_head', source=rows)", None),  # a temporary one
         ('text("TRUNCATE finding")', "finding"),
         ('text("SELECT 1 FROM finding FOR UPDATE SKIP LOCKED")', None),
         ('text("INSERT INTO dossier VALUES (1) ON CONFLICT (code) DO UPDATE SET code = 1")', None),

@@ -66,7 +66,10 @@ _HEAD = {
 _UPDATED = [name for name in _HEAD if name not in ("code", "known")]
 _COMPARED = [name for name in _UPDATED if name != "version"]
 
-_FROM_ARRAYS = f"""SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_HEAD.values(), 4))})
+# Stamps come as texts; PostgreSQL reads them.
+_ARRAYS = {"timestamptz": "text"}
+_FROM_ARRAYS = f"""SELECT {", ".join(f"{name}::{kind}" for name, kind in _HEAD.items())}
+    FROM unnest({", ".join(f"${n}::{_ARRAYS.get(kind, kind)}[]" for n, kind in enumerate(_HEAD.values(), 4))})
     AS t({", ".join(_HEAD)})"""  # noqa: S608
 
 # From so many rows on, COPY into a temporary table costs less than arrays (benchmarks/bench_push.py).
@@ -77,6 +80,10 @@ _MAKE_INCOMING = f"""CREATE TEMPORARY TABLE IF NOT EXISTS incoming_head
 
 _QUEUE = queue.appending(
     "SELECT code, consumer, $3, $3 FROM written, (VALUES ('reconcile'), ('indicators')) AS c(consumer)"
+)
+
+_QUEUE_LOOKUPS = queue.appending(
+    "SELECT code, 'lookups', $3, $3 FROM written WHERE inserted AND $1 <> 'national'"
 )
 
 _WRITE_HEADS = f"""
@@ -98,10 +105,11 @@ WITH incoming AS (
 ), queued AS (
   {_QUEUE}
 ), to_look_up AS (
-  INSERT INTO change (code, consumer, wake_at, queued_at)
-  SELECT code, 'lookups', $3, $3 FROM written WHERE inserted AND $1 <> 'national'
+  {_QUEUE_LOOKUPS}
 )
-SELECT code, inserted FROM written
+SELECT code, inserted OR (
+  SELECT o.version IS NULL FROM dossier o WHERE o.code = written.code AND o.portal = $1  -- before this statement
+) FROM written
 """  # noqa: S608 - column names are ours
 
 # A step may come before its dossier's head: then the row waits with version NULL for it.
@@ -126,8 +134,7 @@ WITH incoming AS (
           IS DISTINCT FROM (excluded.officer, excluded.officer_title, excluded.step_status, excluded.known))
   RETURNING d.code, (d.xmax = 0) AS inserted
 ), to_look_up AS (
-  INSERT INTO change (code, consumer, wake_at, queued_at)
-  SELECT code, 'lookups', $3, $3 FROM written WHERE inserted AND $1 <> 'national'
+  {_QUEUE_LOOKUPS}
 )
 SELECT code FROM written
 """  # noqa: S608
@@ -218,7 +225,8 @@ async def _write_heads(
     if len(written) < len(newest):
         untouched = newest.keys() - {row[0] for row in written}
         for code, version in await queries.versions(session, untouched, portal=portal):
-            results[code] = UNCHANGED if version == newest[code].version else STALE
+            same = version == datetime.fromisoformat(newest[code].version)
+            results[code] = UNCHANGED if same else STALE
     known_before = results.keys() - inserted
     if not repeated:
         return list(results.values()), known_before
@@ -240,14 +248,6 @@ async def _write_steps(
     if not steps:
         return
     connection = await driver(session)
-    changed: set[str] = set()
-    kept = {(step.code, step.occurred_at, step.status): step for step in steps if step.keep}
-    if kept:
-        rows = [
-            (s.code, s.occurred_at, s.status, s.officer, s.officer_title, s.started_at) for s in kept.values()
-        ]
-        written = await connection.fetch(_WRITE_STEPS, portal.value, now, *rows_to_columns(rows, 6))
-        changed = {row["code"] for row in written}
     newest: dict[str, Step] = {}
     for step in steps:
         before = newest.get(step.code)
@@ -261,7 +261,15 @@ async def _write_steps(
     written = await connection.fetch(
         _WRITE_OFFICERS, portal.value, via, now, *rows_to_columns(rows_of_officers, 8)
     )
-    changed |= {row["code"] for row in written}
+    changed = {row["code"] for row in written}
+    # After the dossiers' rows, which the statement above has locked: every door takes them in this order.
+    kept = {(step.code, step.occurred_at, step.status): step for step in steps if step.keep}
+    if kept:
+        rows = [
+            (s.code, s.occurred_at, s.status, s.officer, s.officer_title, s.started_at) for s in kept.values()
+        ]
+        written = await connection.fetch(_WRITE_STEPS, portal.value, now, *rows_to_columns(rows, 6))
+        changed |= {row["code"] for row in written}
     await queue.enqueue(session, changed, consumers=(Consumer.RECONCILE, Consumer.INDICATORS), now=now)
 
 
