@@ -13,6 +13,7 @@ import hashlib
 import hmac
 from typing import Any
 
+import asyncpg
 import msgspec
 import structlog
 from fastapi import APIRouter, Request
@@ -35,6 +36,8 @@ router = APIRouter(prefix="/dvcqg", tags=["dvcqg"])
 log = structlog.get_logger("dvcqg")
 
 SESSION_SECONDS = 8 * 3600
+AWAY = (DBAPIError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What the database can say, also to statements that go past SQLAlchemy to the driver."""
 NAMED = 20
 """At most so many bad or known codes are named in a message."""
 
@@ -109,7 +112,7 @@ async def login(request: Request) -> Response:
         return _failed(error)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _answer("-5", "Không đọc được nội dung: cần JSON {username, password}.")
-    except (DBAPIError, PoolTimeout, OSError):
+    except AWAY:
         return _away()
 
 
@@ -167,7 +170,7 @@ async def integration(request: Request) -> Response:
         return _failed(error)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _answer("-5", "Không đọc được nội dung: cần JSON {session, service, data: [...]}.")
-    except (DBAPIError, PoolTimeout, OSError) as error:
+    except AWAY as error:
         log.error("database error", kind=type(error).__name__)
         return _away()
 
