@@ -170,6 +170,7 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
         return problem(request, 422)
     away = isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError) or state[:2] in (
         "08",
+        "40",  # a deadlock, a conflict of transactions: nothing was stored, repeating it ends well
         "53",
         "57",
         "55",

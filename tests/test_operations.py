@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from services import cli
 from shared import queue
 from shared.app import create_app
-from shared.db import session_scope
+from shared.db import Session, driver, session_scope
 from shared.problems import KINDS, TITLES
 from shared.settings import Settings, get_settings
 from shared.vocabulary import Role
@@ -35,6 +35,13 @@ crashing = APIRouter()
 @crashing.get("/crash")
 async def crash() -> None:
     raise RuntimeError(SECRET)
+
+
+@crashing.get("/refused/{state}")
+async def refused(state: str, session: Session) -> None:
+    await (await driver(session)).execute(
+        f"DO $$ BEGIN RAISE EXCEPTION '{SECRET}' USING ERRCODE = '{state}'; END $$"
+    )
 
 
 @pytest.fixture
@@ -218,6 +225,30 @@ async def test_a_crash_is_a_problem_without_its_message(
     for told in (answer.text, logged.out, logged.err):
         assert "BÍ MẬT" not in told
         assert "0912345678" not in told
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("40P01", 503),  # a deadlock: repeating it ends well
+        ("40001", 503),
+        ("55P03", 503),  # a lock that is not had in time
+        ("57014", 503),
+        ("53300", 503),
+        ("22003", 422),  # a value that no column can hold
+        ("23505", 500),
+        ("42P01", 500),
+    ],
+)
+async def test_what_the_database_refuses(
+    asking: httpx.AsyncClient, cluster: Cluster, state: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = asking._transport.app.state.settings  # type: ignore[attr-defined]
+    async with joined.serve(create_app("test", crashing, settings=settings)) as http:
+        answer = await http.get(f"/refused/{state}")
+    is_problem(answer, status)
+    assert ("retry-after" in answer.headers) is (status == 503)
+    assert "BÍ MẬT" not in answer.text + capsys.readouterr().out
 
 
 async def test_only_the_dashboards_named_in_the_settings_may_read_from_a_browser(
