@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -15,13 +16,15 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.ingest import service
+from services.ingest import api, service
 from services.ingest.normalise import Head, Refusal, Step
 from shared.db import session_scope
 from shared.identifiers import unit_name_key
 from shared.models import Dossier, DossierStep, UnitAlias
+from shared.settings import Settings
 from shared.vocabulary import Known, Portal, UnitLevel
 from tests import make
+from tests.conftest import Cluster
 from tests.make import ALL_KNOWN, CODE, NOW, moment
 
 HOUR = timedelta(hours=1)
@@ -109,7 +112,7 @@ def expected(
             (item.code, portal.value), {**dict.fromkeys(HEAD_FIELDS), "known": 0, "officer": 0}
         )
         if isinstance(item, Head):
-            row.update({name: getattr(item, name) for name in HEAD_FIELDS})
+            row.update({name: as_stored(name, getattr(item, name)) for name in HEAD_FIELDS})
             row["known"] = item.known
         else:
             row["officer"] = (item.known, item.officer, item.officer_title, item.occurred_at, item.status)
@@ -118,7 +121,12 @@ def expected(
 
 
 def when(item: Head | Step) -> datetime:
-    return item.version if isinstance(item, Head) else item.occurred_at
+    return datetime.fromisoformat(item.version) if isinstance(item, Head) else item.occurred_at
+
+
+def as_stored(name: str, value: Any) -> Any:
+    """A head keeps its times as stamps; the table as moments."""
+    return datetime.fromisoformat(value) if value and (name == "version" or name.endswith("_at")) else value
 
 
 @hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -402,7 +410,7 @@ async def test_pushes_at_once_in_opposite_orders_wait_for_each_other(engine: Asy
 async def waiting(session: AsyncSession) -> None:
     """Until another transaction waits for a lock that this one holds."""
     async with asyncio.timeout(30):
-        while not await session.scalar(
+        while not await session.scalar(  # noqa: ASYNC110 - a lock sets no event
             text(
                 "SELECT count(*) FROM pg_locks WHERE NOT granted"
                 " AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
@@ -428,3 +436,20 @@ async def test_a_dossier_and_its_steps_are_locked_in_one_order_by_every_door(eng
     await other
     async with session_scope(engine) as session:
         assert await rows(session, "SELECT officer FROM dossier") == [("Hai",)], "it arrived last"
+
+
+async def test_a_stream_says_from_which_line_on_nothing_is_stored(
+    cluster: Cluster, database: str, engine: AsyncEngine, settings: Settings
+) -> None:
+    """The driver's own error, with a connection that lives on: a lock that is not had in time."""
+    name = database.rpartition("/")[2].partition("?")[0]
+    await cluster.statement(f"ALTER DATABASE {name} SET lock_timeout = '100ms'")
+    item = {"code": CODE, "status": 4, "updated_at": "2026-08-03T09:30:00+07:00"}
+    kind = {"Content-Type": "application/x-ndjson"}
+    async with make.client(engine, settings, api.router) as http, session_scope(engine) as session:
+        await take(session, [make.head()], portal=Portal.PROVINCIAL)
+        whole = await http.post("/v1/dossiers", json=[item])
+        stream = await http.post("/v1/dossiers", content=json.dumps(item).encode(), headers=kind)
+    assert whole.status_code == 503
+    (line,) = [json.loads(each) for each in stream.text.splitlines()]
+    assert (line["error"], line["from_index"]) == ("unavailable", 0)
