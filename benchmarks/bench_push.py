@@ -16,8 +16,9 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
-from benchmarks.stage import Stage, api, stage
+from benchmarks.stage import NOW, Stage, api, stage
 from shared.vocabulary import Role
 
 BATCH = 2000
@@ -29,8 +30,20 @@ def code(n: int) -> str:
     return f"{UNITS[n % len(UNITS)]}-260803-{n // len(UNITS):06d}"
 
 
+def moments(n: int) -> list[datetime]:
+    """Submitted, received, due, finished: other seconds for each dossier, as in life."""
+    received = NOW.replace(month=8, day=3, hour=7, minute=30) + timedelta(seconds=(n * 7919) % 32_400, days=n % 20)
+    return [
+        received - timedelta(seconds=n % 5000),
+        received,
+        (received + timedelta(days=3)).replace(hour=17, minute=0, second=0),
+        received + timedelta(days=2, seconds=(n * 104_729) % 20_000),
+    ]
+
+
 def wire(n: int) -> dict[str, object]:
     """A message as the integrator sends it, with everything that we drop."""
+    submitted, received, due, finished = (f"{at:%Y%m%d%H%M%S}" for at in moments(n))
     return {
         "MaHoSo": code(n),
         "MaTTHC": "1.001612",
@@ -43,13 +56,13 @@ def wire(n: int) -> dict[str, object]:
         "LoaiDoiTuong": "1",
         "SoDienThoai": "0900000001",
         "TrichYeuHoSo": "Đăng ký thành lập hộ kinh doanh Mẫu",
-        "NgayNopHoSo": "20260803081015",
-        "NgayTiepNhan": "20260803093000",
-        "NgayHenTra": "20260806170000",
+        "NgayNopHoSo": submitted,
+        "NgayTiepNhan": received,
+        "NgayHenTra": due,
         "TrangThaiHoSo": "9",
         "NgayTra": "",
         "HinhThuc": "0",
-        "NgayKetThucXuLy": "20260805150000",
+        "NgayKetThucXuLy": finished,
         "NgayTuChoi": "",
         "DonViXuLy": f"UBND xã số {n % len(UNITS)}",
         "GhiChu": "",
@@ -59,6 +72,7 @@ def wire(n: int) -> dict[str, object]:
 
 
 def own(n: int) -> dict[str, object]:
+    submitted, received, due, finished = (f"{at.isoformat()}" for at in moments(n))
     return {
         "code": code(n),
         "portal": "sent",
@@ -66,10 +80,10 @@ def own(n: int) -> dict[str, object]:
         "unit_name": f"UBND xã số {n % len(UNITS)}",
         "status": 9,
         "channel": 2,
-        "submitted_at": "2026-08-03T08:10:15+07:00",
-        "received_at": "2026-08-03T09:30:00+07:00",
-        "due_at": "2026-08-06T17:00:00+07:00",
-        "finished_at": "2026-08-05T15:00:00+07:00",
+        "submitted_at": submitted,
+        "received_at": received,
+        "due_at": due,
+        "finished_at": finished,
         "returned_at": None,
         "rejected_at": None,
         "supplements": [],

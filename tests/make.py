@@ -11,7 +11,7 @@ import httpx
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.ingest.normalise import Head, Step
+from services.ingest.normalise import Head, Step, stamp
 from shared import access
 from shared.app import create_app
 from shared.calendar import TZ
@@ -58,7 +58,9 @@ def head(code: str = CODE, **fields: Any) -> Head:
         "rejected_at": None,
         "supplements": None,
     }
-    return Head(**(values | fields))
+    values |= fields
+    times = {name: stamp(value) for name, value in values.items() if isinstance(value, datetime)}
+    return Head(**(values | times))
 
 
 def step(code: str = CODE, at: str = "2026-08-03 09:30", **fields: Any) -> Step:

@@ -6,6 +6,7 @@ The struct is the allow-list: any other field of an item is not decoded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -21,9 +22,12 @@ from services.ingest.normalise import (
     check_not_ahead,
     clean,
     dossier_code,
+    latest_stamp,
     moment,
     procedure_code,
     refusal,
+    stamp,
+    stamped,
     status_of,
 )
 from shared.errors import Invalid
@@ -79,22 +83,11 @@ class Pushed(NamedTuple):
     steps: list[Step]
 
 
-_decode = msgspec.json.Decoder(PushedDossier).decode
+_decoder = msgspec.json.Decoder(PushedDossier)
+_decode = _decoder.decode
 _decode_code = msgspec.json.Decoder(_CodeOnly).decode
 _encode = msgspec.json.Encoder().encode
-_KNOWN = (
-    ("procedure_code", Known.PROCEDURE),
-    ("status", Known.STATUS),
-    ("submitted_at", Known.SUBMITTED_AT),
-    ("received_at", Known.RECEIVED_AT),
-    ("due_at", Known.DUE_AT),
-    ("finished_at", Known.FINISHED_AT),
-    ("returned_at", Known.RETURNED_AT),
-    ("rejected_at", Known.REJECTED_AT),
-    ("channel", Known.CHANNEL),
-    ("supplements", Known.SUPPLEMENTS),
-)
-_CHANNELS: dict[object, int] = {
+_CHANNELS: dict[Any, int] = {
     1: 1,
     2: 2,
     3: 3,
@@ -105,6 +98,27 @@ _CHANNELS: dict[object, int] = {
     "online": 2,
     "post": 3,
 }
+
+
+_PORTALS = {portal.value: portal for portal in Portal}
+_NO_STEPS: list[Step] = []
+
+
+def read_lines(lines: Sequence[bytes], *, position: int, now: datetime) -> list[Pushed | Refusal]:
+    """One JSON object a line, the first at `position`. Decoded at once where all can be read, else one by one."""
+    try:
+        items = _decoder.decode_lines(b"\n".join(lines))
+        if len(items) != len(lines):
+            raise msgspec.DecodeError
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return [read(line, position=position + n, now=now) for n, line in enumerate(lines)]
+    rows: list[Pushed | Refusal] = []
+    for n, item in enumerate(items):
+        try:
+            rows.append(_pushed(item, now))
+        except Invalid as error:
+            rows.append(refusal(error, position=position + n, raw=lines[n], item=item))
+    return rows
 
 
 def read(raw: bytes | msgspec.Raw, *, position: int, now: datetime) -> Pushed | Refusal:
@@ -137,80 +151,118 @@ def _value(value: Value) -> str | int | None:
 
 
 def _pushed(item: PushedDossier, now: datetime) -> Pushed:
+    # Straight on, a line a field: this runs for every pushed dossier. UNSET is false.
     code = dossier_code(item.code, "code")
-    try:
-        portal = Portal(item.portal)
-    except ValueError:
+    portal = _PORTALS.get(item.portal)
+    if portal is None:
         raise Refused(
             "portal",
             "portal: cần provincial, sent hoặc national.",
             "portal: expected provincial, sent or national",
-        ) from None
-    procedure, suffix = procedure_code(_value(item.procedure_code), "procedure_code")
-    times = {
-        name: moment(_value(getattr(item, name)), name)
-        for name in ("submitted_at", "received_at", "finished_at", "returned_at", "rejected_at")
-    }
-    updated_at = moment(_value(item.updated_at), "updated_at")
-    events = [*times.items(), ("updated_at", updated_at)]
-    supplements, requests = _supplements(item)
-    events += requests
-    check_not_ahead(events, now)
-    channel = _value(item.channel)
-    if channel is not None and channel not in _CHANNELS:
-        raise Refused(
-            "channel",
-            "channel: cần in_person, online hoặc post.",
-            "channel: expected in_person, online or post",
         )
-    known = sum(bit.value for name, bit in _KNOWN if getattr(item, name) is not UNSET)
-    if item.unit_code is not UNSET or item.unit_name is not UNSET:
-        known |= Known.UNIT.value
+    procedure, suffix = (
+        procedure_code(item.procedure_code, "procedure_code") if item.procedure_code else (None, None)
+    )
+    submitted_at = stamped(item.submitted_at, "submitted_at") if item.submitted_at else None
+    received_at = stamped(item.received_at, "received_at") if item.received_at else None
+    due_at = stamped(item.due_at, "due_at") if item.due_at else None
+    finished_at = stamped(item.finished_at, "finished_at") if item.finished_at else None
+    returned_at = stamped(item.returned_at, "returned_at") if item.returned_at else None
+    rejected_at = stamped(item.rejected_at, "rejected_at") if item.rejected_at else None
+    updated_at = stamped(item.updated_at, "updated_at") if item.updated_at else None
+    supplements, requested = _supplements(item.supplements, now) if item.supplements else (None, NO_TIME)
+    version = requested
+    for at in (submitted_at, received_at, finished_at, returned_at, rejected_at, updated_at):
+        if at is not None and at > version:
+            version = at
+    if version > latest_stamp(now):
+        check_not_ahead(
+            (
+                ("submitted_at", submitted_at),
+                ("received_at", received_at),
+                ("finished_at", finished_at),
+                ("returned_at", returned_at),
+                ("rejected_at", rejected_at),
+                ("updated_at", updated_at),
+            ),
+            now,
+        )
     head = Head(
         code.code,
         code.known,
         code.source_system,
-        known,
-        max((at for _, at in events if at is not None), default=NO_TIME),
+        _known(item),
+        version,
         procedure,
         suffix,
-        clean(_value(item.unit_code), "unit_code", limit=100),
-        clean(_value(item.unit_name), "unit_name", limit=300),
+        clean(item.unit_code, "unit_code", limit=100) if item.unit_code else None,
+        clean(item.unit_name, "unit_name", limit=300) if item.unit_name else None,
         status_of(_value(item.status), "status"),
         item.cancelled,
-        None if channel is None else _CHANNELS[channel],
-        times["submitted_at"],
-        times["received_at"],
-        moment(_value(item.due_at), "due_at"),
-        times["finished_at"],
-        times["returned_at"],
-        times["rejected_at"],
+        _channel(item.channel) if item.channel else None,
+        submitted_at,
+        received_at,
+        due_at,
+        finished_at,
+        returned_at,
+        rejected_at,
         supplements,
     )
+    if not item.steps:
+        return Pushed(portal, head, _NO_STEPS)
     return Pushed(portal, head, [_step(code.code, n, step, now) for n, step in enumerate(item.steps)])
 
 
-def _supplements(item: PushedDossier) -> tuple[str | None, list[tuple[str, datetime | None]]]:
-    if not isinstance(item.supplements, list):
-        return None, []
+def _known(item: PushedDossier) -> int:
+    """Which fields the message names at all, as bits of Known."""
+    return (
+        (item.procedure_code is not UNSET)
+        | (item.unit_code is not UNSET or item.unit_name is not UNSET) << 1
+        | (item.status is not UNSET) << 2
+        | (item.submitted_at is not UNSET) << 3
+        | (item.received_at is not UNSET) << 4
+        | (item.due_at is not UNSET) << 5
+        | (item.finished_at is not UNSET) << 6
+        | (item.returned_at is not UNSET) << 7
+        | (item.rejected_at is not UNSET) << 8
+        | (item.channel is not UNSET) << 9
+        | (item.supplements is not UNSET) << 10
+    )
+
+
+def _channel(value: Value) -> int:
+    try:
+        return _CHANNELS[value]
+    except KeyError:
+        raise Refused(
+            "channel",
+            "channel: cần in_person, online hoặc post.",
+            "channel: expected in_person, online or post",
+        ) from None
+
+
+def _supplements(items: list[PushedSupplement], now: datetime) -> tuple[str | None, str]:
+    """(as dossier.supplements keeps them, the newest moment they tell of)."""
     rows: list[dict[str, str | None]] = []
-    events: list[tuple[str, datetime | None]] = []
-    for index, given in enumerate(item.supplements):
+    newest = NO_TIME
+    for index, given in enumerate(items):
         path = f"supplements[{index}]"
         read = {
-            name: moment(getattr(given, name), f"{path}.{name}")
+            name: stamped(getattr(given, name), f"{path}.{name}")
             for name in ("requested_at", "completed_at", "due_before", "due_after")
         }
-        if read["requested_at"] is None:
+        requested, completed = read["requested_at"], read["completed_at"]
+        if requested is None:
             raise Refused(
                 f"{path}.requested_at",
                 f"{path}.requested_at: thiếu ngày yêu cầu bổ sung.",
                 f"{path}.requested_at: the moment of the request is missing",
             )
-        events += [(f"{path}.{name}", read[name]) for name in ("requested_at", "completed_at")]
-        rows.append({name: at.isoformat() if at else None for name, at in read.items()})
+        check_not_ahead(((f"{path}.requested_at", requested), (f"{path}.completed_at", completed)), now)
+        newest = max(newest, requested, completed or NO_TIME)
+        rows.append(read)
     rows.sort(key=lambda row: row["requested_at"] or "")
-    return (_encode(rows).decode() if rows else None), events
+    return _encode(rows).decode(), newest
 
 
 def _step(code: str, index: int, step: PushedStep, now: datetime) -> Step:
@@ -222,7 +274,7 @@ def _step(code: str, index: int, step: PushedStep, now: datetime) -> Step:
             f"{path}.occurred_at: thiếu thời điểm xử lý.",
             f"{path}.occurred_at: the moment is missing",
         )
-    check_not_ahead(((f"{path}.occurred_at", at),), now)
+    check_not_ahead(((f"{path}.occurred_at", stamp(at)),), now)
     return Step(
         code,
         at,

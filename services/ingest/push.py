@@ -12,14 +12,16 @@ from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import msgspec
 from fastapi.responses import Response
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from starlette.types import Receive, Scope, Send
 
 from services.ingest import own_messages, service
-from services.ingest.normalise import Head, Refusal, Refused, Step, refusal
+from services.ingest.normalise import Refusal, Refused, refusal
 from services.ingest.own_messages import Pushed
 from shared.db import session_scope
 from shared.errors import Invalid, Unreadable
@@ -53,15 +55,13 @@ async def store(
     session: AsyncSession, items: list[Pushed | Refusal], *, sender: str, now: datetime
 ) -> list[dict[str, Any]]:
     """One result per item, in order: {index, code, result} and, where refused, field and reason."""
-    results: list[dict[str, Any]] = [{} for _ in items]
-    for portal in Portal:  # a batch may speak of several copies; nearly all speak of one
-        mine = [(n, item) for n, item in enumerate(items) if _portal(item) is portal]
-        if not mine:
-            continue
-        heads: list[Head | Refusal] = [item if isinstance(item, Refusal) else item.head for _, item in mine]
-        steps: list[Step | Refusal] = [
-            step for _, item in mine if isinstance(item, Pushed) for step in item.steps
-        ]
+    results: list[dict[str, Any]] = [{}] * len(items)
+    by_portal: dict[Portal, list[int]] = {}  # a batch may speak of several copies; nearly all speak of one
+    for n, item in enumerate(items):
+        portal = Portal.PROVINCIAL if type(item) is Refusal else item.portal  # type: ignore[union-attr]
+        by_portal.setdefault(portal, []).append(n)
+    for portal in sorted(by_portal):
+        mine = [items[n] for n in by_portal[portal]]
         outcome = await service.accept(
             session,
             portal=portal,
@@ -69,16 +69,12 @@ async def store(
             door="dossiers",
             sender=sender,
             now=now,
-            heads=heads,
-            steps=steps,
+            heads=[item if isinstance(item, Refusal) else item.head for item in mine],
+            steps=[step for item in mine if isinstance(item, Pushed) for step in item.steps],
         )
-        for (n, item), result in zip(mine, outcome.results, strict=True):
+        for n, item, result in zip(by_portal[portal], mine, outcome.results, strict=True):
             results[n] = _result(n, item, result)
     return results
-
-
-def _portal(item: Pushed | Refusal) -> Portal:
-    return Portal.PROVINCIAL if isinstance(item, Refusal) else item.portal
 
 
 def _result(index: int, item: Pushed | Refusal, result: str) -> dict[str, Any]:
@@ -150,7 +146,7 @@ async def _work(
     try:
         async for lines in _batches(chunks):
             now = settings.now()
-            items = [_line(line, position + n, now) for n, line in enumerate(lines)]
+            items = _read_lines(lines, position, now)
             async with session_scope(engine) as session:
                 results = await store(session, items, sender=sender, now=now)
             for n, result in enumerate(results):
@@ -159,7 +155,7 @@ async def _work(
             position += len(lines)
             answers.put_nowait(b"".join(_encode(result) + b"\n" for result in results))
         answers.put_nowait(_encode({"counts": totals}) + b"\n")
-    except (DBAPIError, OSError, TimeoutError):
+    except (DBAPIError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         stopped = {
             "error": "unavailable",
             "from_index": position,
@@ -172,15 +168,20 @@ async def _work(
         answers.put_nowait(None)
 
 
-def _line(line: bytes | None, position: int, now: datetime) -> Pushed | Refusal:
-    if line is None:
-        error = Refused(
-            "line",
-            f"Dòng dài quá {LINE_LIMIT // 1024} KB.",
-            f"the line is longer than {LINE_LIMIT // 1024} KB",
-        )
-        return refusal(error, position=position, raw=position.to_bytes(8, "big"), item=None)
-    return own_messages.read(line, position=position, now=now)
+def _read_lines(lines: list[bytes | None], position: int, now: datetime) -> list[Pushed | Refusal]:
+    if None not in lines:
+        return own_messages.read_lines(lines, position=position, now=now)  # type: ignore[arg-type]
+    return [
+        _too_long(position + n) if line is None else own_messages.read(line, position=position + n, now=now)
+        for n, line in enumerate(lines)
+    ]
+
+
+def _too_long(position: int) -> Refusal:
+    error = Refused(
+        "line", f"Dòng dài quá {LINE_LIMIT // 1024} KB.", f"the line is longer than {LINE_LIMIT // 1024} KB"
+    )
+    return refusal(error, position=position, raw=position.to_bytes(8, "big"), item=None)
 
 
 async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes | None]]:

@@ -5,12 +5,11 @@ name → the unit part of the dossier's code → none. Pure but for `load`, whic
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import date, datetime
+from datetime import date
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.calendar import local_day
 from shared.errors import Invalid
 from shared.identifiers import normalise_unit_code, parse_dossier_code, unit_name_key
 from shared.vocabulary import UnitVia
@@ -30,9 +29,9 @@ class Directory:
         self._answers: dict[tuple[str | None, str | None, str], Resolved] = {}
 
     def resolve(
-        self, agency_code: str | None, unit_name: str | None, code: str, received_at: datetime | None
+        self, agency_code: str | None, unit_name: str | None, code: str, received_at: str | None
     ) -> Resolved:
-        """(unit code | None, by which way)."""
+        """(unit code | None, by which way). `received_at`: a stamp (normalise.stamp), whose day a dated alias asks."""
         key = (agency_code, unit_name, code.partition("-")[0])
         answer = self._answers.get(key)
         if answer is None:
@@ -44,7 +43,7 @@ class Directory:
         return answer
 
     def _resolve(
-        self, agency_code: str | None, unit_name: str | None, code: str, received_at: datetime | None
+        self, agency_code: str | None, unit_name: str | None, code: str, received_at: str | None
     ) -> tuple[Resolved, bool]:
         """The answer, and whether it is the same for every day."""
         if agency_code:
@@ -61,7 +60,7 @@ class Directory:
             if len({unit for _, _, unit in spans}) == 1:
                 return (spans[0][2], UnitVia.ALIAS.value), True
             lasting = False
-            day = local_day(received_at) if received_at else date.max
+            day = date.fromisoformat(received_at[:10]) if received_at else date.max
             for since, until, unit in spans:
                 if since <= day and (until is None or day <= until):
                     return (unit, UnitVia.ALIAS.value), False

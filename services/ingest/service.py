@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.ingest import queries
-from services.ingest.normalise import Head, Refusal, Step
+from services.ingest.normalise import Head, Refusal, Step, stamp
 from services.ingest.resolve import load
 from shared import queue
 from shared.db import copy_text, driver, rows_to_columns
@@ -325,7 +325,8 @@ async def re_resolve(session: AsyncSession, *, now: datetime) -> int:
     )
     moved = []
     for row in rows:
-        unit = directory.resolve(row["agency_code"], row["unit_name"], row["code"], row["received_at"])
+        received_at = row["received_at"] and stamp(row["received_at"])
+        unit = directory.resolve(row["agency_code"], row["unit_name"], row["code"], received_at)
         if unit != (row["unit_code"], row["unit_via"]):
             moved.append((row["code"], row["portal"], *unit))
     moved.sort()

@@ -51,10 +51,10 @@ def test_what_is_mapped() -> None:
         "UBND phường Phố Hiến",
     )
     assert (found.status, found.channel, found.cancelled) == (4, 2, False)
-    assert found.received_at == moment("2026-08-03 09:30")
-    assert found.due_at == moment("2026-08-06 17:00")
+    assert found.received_at == stamp(moment("2026-08-03 09:30"))
+    assert found.due_at == stamp(moment("2026-08-06 17:00"))
     assert (found.finished_at, found.returned_at, found.rejected_at) == (None, None, None)
-    assert found.version == NOW
+    assert found.version == stamp(NOW)
     known = Known(found.known)
     assert Known.DUE_AT | Known.FINISHED_AT | Known.CHANNEL in known
     assert not known & (Known.SUPPLEMENTS | Known.REJECTED_AT | Known.OFFICER | Known.OFFICER_TITLE)
@@ -138,7 +138,7 @@ def test_refused_with_its_field(fields: dict[str, Any], field: str) -> None:
 
 
 def test_appointment_may_lie_ahead_and_an_event_by_a_day() -> None:
-    assert head(appointmentDate=(NOW + timedelta(days=90)).isoformat()).due_at == NOW + timedelta(days=90)
+    assert head(appointmentDate=(NOW + timedelta(days=90)).isoformat()).due_at == stamp(NOW + timedelta(days=90))
     assert head(completedDate=(NOW + timedelta(hours=23)).isoformat()).finished_at is not None
 
 
@@ -179,8 +179,8 @@ def test_the_sample_message() -> None:
     sample = json.loads(path.read_text())["igate_dossier"]
     found = read([raw(sample)], now=NOW)
     assert isinstance(found.heads[0], Head)
-    assert found.heads[0].version == datetime.fromisoformat("2026-08-04T03:15:00+00:00")
-    assert found.newest == found.oldest == found.heads[0].version
+    assert found.heads[0].version == "2026-08-04T10:15:00+07:00"
+    assert found.newest == found.oldest == datetime.fromisoformat(found.heads[0].version)
     assert "NGUYỄN VĂN MẪU" not in repr(found)
 
 

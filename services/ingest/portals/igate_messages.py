@@ -26,6 +26,8 @@ from services.ingest.normalise import (
     moment,
     procedure_code,
     refusal,
+    stamp,
+    stamped,
 )
 from services.ingest.portals.igate_units import Agency, Coded, Named, agency_name, first_name
 from shared.errors import Invalid
@@ -140,7 +142,7 @@ def read(rows: Sequence[msgspec.Raw], *, now: datetime) -> Read:
             heads.append(refusal(_wrong_type(error), position=position, raw=bytes(raw), item=_code_of(raw)))
             continue
         heads.append(head)
-        moved.append(head.version)
+        moved.append(datetime.fromisoformat(head.version))
         if step is not None:
             steps.append(step)
     return Read(heads, steps, max(moved, default=None), min(moved, default=None))
@@ -158,13 +160,13 @@ def dossier(item: Item, *, now: datetime) -> tuple[Head, Step | None]:
     version = moment(item.updated_date, "updatedDate")
     if version is None:
         raise Refused("updatedDate", "Thiếu updatedDate.", "updatedDate: a time is needed")
-    submitted_at = moment(item.applied_date, "appliedDate")
-    received_at = moment(item.accepted_date, "acceptedDate")
-    finished_at = moment(item.completed_date, "completedDate")
-    returned_at = moment(item.returned_date, "returnedDate")
+    submitted_at = stamped(item.applied_date, "appliedDate")
+    received_at = stamped(item.accepted_date, "acceptedDate")
+    finished_at = stamped(item.completed_date, "completedDate")
+    returned_at = stamped(item.returned_date, "returnedDate")
     check_not_ahead(
         (
-            ("updatedDate", version),
+            ("updatedDate", stamp(version)),
             ("appliedDate", submitted_at),
             ("acceptedDate", received_at),
             ("completedDate", finished_at),
@@ -178,7 +180,7 @@ def dossier(item: Item, *, now: datetime) -> tuple[Head, Step | None]:
         code_known=code.known,
         source_system=code.source_system,
         known=int(ALWAYS_KNOWN | (Known.CHANNEL if channel is not None else 0)),
-        version=version,
+        version=stamp(version),
         procedure_code=procedure,
         procedure_suffix=suffix,
         agency_code=clean(agency.code, "agency.code", limit=100),
@@ -188,7 +190,7 @@ def dossier(item: Item, *, now: datetime) -> tuple[Head, Step | None]:
         channel=channel,
         submitted_at=submitted_at,
         received_at=received_at,
-        due_at=moment(item.appointment_date, "appointmentDate"),
+        due_at=stamped(item.appointment_date, "appointmentDate"),
         finished_at=finished_at,
         returned_at=returned_at,
         rejected_at=None,

@@ -21,9 +21,12 @@ from services.ingest.normalise import (
     check_not_ahead,
     clean,
     dossier_code,
+    latest_stamp,
     moment,
     procedure_code,
     refusal,
+    stamp,
+    stamped,
     status_of,
 )
 from shared.errors import Invalid
@@ -70,6 +73,10 @@ class StepItem(msgspec.Struct, gc=False):
     NgayBatDau: Text = None
 
 
+class _CodeOnly(msgspec.Struct, gc=False):
+    MaHoSo: Any = None
+
+
 _CHANNELS: dict[object, int] = {"": 1, "1": 1, "2": 2, "3": 3, 1: 1, 2: 2, 3: 3}
 _json = msgspec.json.Encoder()
 _items = msgspec.json.Decoder(list[DossierItem])
@@ -77,6 +84,7 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _item = msgspec.json.Decoder(DossierItem)
 _steps = msgspec.json.Decoder(list[StepItem])
 _step = msgspec.json.Decoder(StepItem)
+_only_code = msgspec.json.Decoder(_CodeOnly).decode
 
 
 def heads(data: bytes | msgspec.Raw, *, now: datetime) -> list[Head | Refusal]:
@@ -118,8 +126,17 @@ def _read(
             wrong = Refused(
                 field, f"{field}: sai kiểu dữ liệu, cần một chuỗi.", f"{field}: wrong type, expected a text"
             )
-            append(refusal(wrong, position=position, raw=bytes(item), item=None))
+            refused = refusal(wrong, position=position, raw=bytes(item), item=None)
+            append(refused._replace(code=_code(item)))
     return rows
+
+
+def _code(raw: msgspec.Raw) -> str | None:
+    """The code of an item whose other fields are of a wrong type: the refusal must name it."""
+    try:
+        return dossier_code(_only_code(raw).MaHoSo, "MaHoSo").code
+    except (Invalid, msgspec.MsgspecError, RecursionError):
+        return None
 
 
 def head(item: DossierItem, now: datetime) -> Head:
@@ -128,12 +145,12 @@ def head(item: DossierItem, now: datetime) -> Head:
     procedure, suffix = procedure_code(item.MaTTHC, "MaTTHC")
     status = status_of(item.TrangThaiHoSo, "TrangThaiHoSo")
     # Empty times are the rule: they are told apart here, without a call each (this runs for every message).
-    submitted_at = moment(item.NgayNopHoSo, "NgayNopHoSo") if item.NgayNopHoSo else None
-    received_at = moment(item.NgayTiepNhan, "NgayTiepNhan") if item.NgayTiepNhan else None
-    due_at = moment(item.NgayHenTra, "NgayHenTra") if item.NgayHenTra else None
-    finished_at = moment(item.NgayKetThucXuLy, "NgayKetThucXuLy") if item.NgayKetThucXuLy else None
-    returned_at = moment(item.NgayTra, "NgayTra") if item.NgayTra else None
-    rejected_at = moment(item.NgayTuChoi, "NgayTuChoi") if item.NgayTuChoi else None
+    submitted_at = stamped(item.NgayNopHoSo, "NgayNopHoSo") if item.NgayNopHoSo else None
+    received_at = stamped(item.NgayTiepNhan, "NgayTiepNhan") if item.NgayTiepNhan else None
+    due_at = stamped(item.NgayHenTra, "NgayHenTra") if item.NgayHenTra else None
+    finished_at = stamped(item.NgayKetThucXuLy, "NgayKetThucXuLy") if item.NgayKetThucXuLy else None
+    returned_at = stamped(item.NgayTra, "NgayTra") if item.NgayTra else None
+    rejected_at = stamped(item.NgayTuChoi, "NgayTuChoi") if item.NgayTuChoi else None
     known = 512  # the channel: a missing one is "in person", so it is always told
     # What the message does not name at all, this copy cannot tell.
     if item.MaTTHC is not None:
@@ -164,7 +181,7 @@ def head(item: DossierItem, now: datetime) -> Head:
         if item.DanhSachHoSoBoSung:
             supplements, latest = _supplements(item.DanhSachHoSoBoSung, now)
             version = max(version, latest)
-    if version > now:
+    if version > latest_stamp(now):
         check_not_ahead(
             (
                 ("NgayNopHoSo", submitted_at),
@@ -210,15 +227,15 @@ def _channel(value: str | int) -> int:
         ) from None
 
 
-def _supplements(items: list[SupplementItem], now: datetime) -> tuple[str | None, datetime]:
+def _supplements(items: list[SupplementItem], now: datetime) -> tuple[str | None, str]:
     latest = NO_TIME
-    rows: list[tuple[datetime, dict[str, str | None]]] = []
+    rows: list[tuple[str, dict[str, str | None]]] = []
     for index, item in enumerate(items):
         path = f"DanhSachHoSoBoSung[{index}]"
-        requested_at = moment(item.NgayBoSung, f"{path}.NgayBoSung")
-        completed_at = moment(item.NgayTiepNhanBoSung, f"{path}.NgayTiepNhanBoSung")
-        before = moment(item.NgayHenTraTruoc, f"{path}.NgayHenTraTruoc")
-        after = moment(item.NgayHenTraMoi, f"{path}.NgayHenTraMoi")
+        requested_at = stamped(item.NgayBoSung, f"{path}.NgayBoSung")
+        completed_at = stamped(item.NgayTiepNhanBoSung, f"{path}.NgayTiepNhanBoSung")
+        before = stamped(item.NgayHenTraTruoc, f"{path}.NgayHenTraTruoc")
+        after = stamped(item.NgayHenTraMoi, f"{path}.NgayHenTraMoi")
         if requested_at is None:
             if completed_at is None and before is None and after is None:
                 continue  # an empty form: some clients send one with every dossier
@@ -230,21 +247,19 @@ def _supplements(items: list[SupplementItem], now: datetime) -> tuple[str | None
         events = (f"{path}.NgayBoSung", requested_at), (f"{path}.NgayTiepNhanBoSung", completed_at)
         check_not_ahead(events, now)
         latest = max(latest, requested_at, completed_at or NO_TIME)
-        rows.append((requested_at, supplement(requested_at, completed_at, before, after)))
+        rows.append(
+            (
+                requested_at,
+                {
+                    "requested_at": requested_at,
+                    "completed_at": completed_at,
+                    "due_before": before,
+                    "due_after": after,
+                },
+            )
+        )
     rows.sort(key=lambda row: row[0])
     return (_json.encode([row for _, row in rows]).decode() if rows else None), latest
-
-
-def supplement(
-    requested_at: datetime, completed_at: datetime | None, before: datetime | None, after: datetime | None
-) -> dict[str, str | None]:
-    """One entry of dossier.supplements."""
-    return {
-        "requested_at": requested_at.isoformat(),
-        "completed_at": completed_at.isoformat() if completed_at else None,
-        "due_before": before.isoformat() if before else None,
-        "due_after": after.isoformat() if after else None,
-    }
 
 
 def step(item: StepItem, now: datetime) -> Step:
@@ -255,7 +270,7 @@ def step(item: StepItem, now: datetime) -> Step:
         raise Refused(
             "ThoiDiemXuLy", "ThoiDiemXuLy: thiếu thời điểm xử lý.", "ThoiDiemXuLy: the moment is missing"
         )
-    check_not_ahead((("ThoiDiemXuLy", at),), now)
+    check_not_ahead((("ThoiDiemXuLy", stamp(at)),), now)
     known = (Known.OFFICER.value if item.NguoiXuLy is not None else 0) | (
         Known.OFFICER_TITLE.value if item.ChucDanh is not None else 0
     )
