@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.ingest.normalise import Head, Refusal, Step
+from services.ingest.normalise import Head, Refusal, Step, stamp
 from services.ingest.portals.igate_messages import read
 from services.ingest.portals.igate_units import root_of
 from shared.vocabulary import Known
