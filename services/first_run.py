@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from services.run_keys import run_keys
 from services.summary import addresses, summary
 from shared import queue
-from shared.access import create_key
 from shared.db import create_engine, session_scope
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -46,20 +46,22 @@ def first_run(
         _wait(api, base_url)
         stages = Stages(console)
         for portal, subject in (("national", "units"), ("national", "procedures")):
-            stages.done(f"{portal} portal: {subject}", _watch(api, portal, subject)["items"])
+            stages.done(f"{portal} portal: {subject}", _first(api, portal, subject)["items"])
         stages.done("decisions of the chairman", _load_decisions(api, sandbox))
-        stages.done("provincial portal: dossiers", _watch(api, "provincial", "dossiers")["items"])
+        stages.done("provincial portal: dossiers", _first(api, "provincial", "dossiers")["items"])
         stages.done("integrator's pushes to /dvcqg", _push(sandbox))
-        stages.done("national portal: look-ups", _watch(api, "national", "lookups")["items"])
+        stages.done("national portal: look-ups", _first(api, "national", "lookups")["items"])
         sandbox.post("/_sandbox/clock", json={"now": settings.now().isoformat()}).raise_for_status()
         stages.done("the sandbox moves to now: pushes", _push(sandbox))
         for portal, subject in (("provincial", "dossiers"), ("national", "lookups")):
             stages.done(f"{portal} portal: changed {subject}", _pull(api, portal, subject)["items"])
-        stages.done("compared and counted", _caught_up(api, stages))
-        unit_key = asyncio.run(_unit_key(settings))
+        stages.done("compared and counted: dossiers", _caught_up(api))
+        unit_key = asyncio.run(
+            run_keys(settings.database_url or "", settings, roles=(Role.UNIT,), unit=SHOWN_UNIT)
+        )
         summary(api, console, stages.seconds(), SHOWN_UNIT)
-        named = {role.value: key for role, key in keys.items()}
-        addresses(console, base_url, sandbox_url, named, SHOWN_UNIT, unit_key)
+        named = {role.value: key for role, key in (*keys.items(), *unit_key.items())}
+        addresses(console, base_url, sandbox_url, named, SHOWN_UNIT)
     asyncio.run(_told(settings))
 
 
@@ -73,7 +75,7 @@ class Stages:
     def done(self, what: str, items: int) -> None:
         now = time.monotonic()
         self.console.print(
-            f"chiso      | {what:<36}{items:>8,}{now - self.last:>8.1f} s", highlight=False, soft_wrap=True
+            f"chiso      | {what:<36}{items:>8}{now - self.last:>8.1f} s", highlight=False, soft_wrap=True
         )
         self.last = now
 
@@ -101,8 +103,7 @@ def _runs(api: httpx.Client, portal: str, subject: str) -> list[dict[str, Any]]:
 
 
 def _watch(api: httpx.Client, portal: str, subject: str, *, after: int = 0) -> dict[str, Any]:
-    """Follow the newest run of a subject, later than run `after`, to its end. The worker asks for the first ones by
-    itself."""
+    """Follow the newest run of a subject, later than run `after`, to its end."""
     limit = time.monotonic() + LONGEST
     while time.monotonic() < limit:
         for run in _runs(api, portal, subject):
@@ -115,6 +116,14 @@ def _watch(api: httpx.Client, portal: str, subject: str, *, after: int = 0) -> d
                 )
         time.sleep(0.5)
     raise Unavailable("Lần lấy dữ liệu không kết thúc.", f"The pull of {portal} {subject} does not end.")
+
+
+def _first(api: httpx.Client, portal: str, subject: str) -> dict[str, Any]:
+    """The worker asks for the first pull by itself; a later start finds it done. One that failed, perhaps in an
+    earlier process, is asked for once more."""
+    newest = _runs(api, portal, subject)
+    failed = bool(newest) and newest[0]["state"] == "failed"
+    return _pull(api, portal, subject) if failed else _watch(api, portal, subject)
 
 
 def _pull(api: httpx.Client, portal: str, subject: str) -> dict[str, Any]:
@@ -143,31 +152,16 @@ def _push(sandbox: httpx.Client) -> int:
     return int(sent["new"]) + int(sent["updated"])
 
 
-def _caught_up(api: httpx.Client, stages: Stages) -> int:
-    """Wait until the workers have nothing due; returns how many changes were waiting at the most."""
+def _caught_up(api: httpx.Client) -> int:
+    """Wait until the workers have nothing due; returns how many dossiers there are."""
     limit = time.monotonic() + LONGEST
-    most = 0
     while time.monotonic() < limit:
         pending: dict[str, int] = api.get("/ready").json()["pending_changes"]
-        waiting = pending[Consumer.RECONCILE.value] + pending[Consumer.INDICATORS.value]
-        most = max(most, waiting)
-        if not waiting:
-            return most
+        if not pending[Consumer.RECONCILE.value] + pending[Consumer.INDICATORS.value]:
+            copies = api.get("/v1/reconciliation/dossiers").raise_for_status().json()["copies"]
+            return int(copies["dossiers"])
         time.sleep(0.25)
     raise Unavailable("Các tiến trình xử lý không theo kịp.", "The workers do not catch up.")
-
-
-async def _unit_key(settings: Settings) -> str:
-    """A key of one commune, to see what its officers see."""
-    engine = create_engine(settings.database_url or "", pool_size=1)
-    try:
-        async with session_scope(engine) as session:
-            _, key = await create_key(
-                session, role=Role.UNIT, unit_code=SHOWN_UNIT, now=settings.now(), by="chiso up"
-            )
-            return key
-    finally:
-        await engine.dispose()
 
 
 async def _told(settings: Settings) -> None:

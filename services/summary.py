@@ -2,62 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+WHO = {
+    "unit": "Đơn vị xử lý",
+    "department": "Sở, ngành",
+    "ministry": "Bộ, ngành",
+    "vnpt": "VNPT",
+    "centre": "Trung tâm",
+}
+"""Who acts, in the few letters that a table has. The API tells the full names."""
+
 
 def summary(api: httpx.Client, console: Console, seconds: float, unit: str) -> None:
-    """The province's figures on one screen. `unit`: a commune that is shown beside the province."""
+    """The province's figures on one screen of 80 columns. `unit`: a commune that is shown beside the province."""
     dossiers = _get(api, "/v1/reconciliation/dossiers")
     procedures = _get(api, "/v1/reconciliation/procedures")
+    copies = dossiers["copies"]
     console.print()
     console.rule(f"Kết quả sau {seconds:.0f} giây (what was found)", align="left")
-    copies = dossiers["copies"]
-    console.print(
-        f"Hồ sơ: {copies['provincial']:,} ở tỉnh, {copies['sent']:,} đã gửi quốc gia; tra cứu thấy "
-        f"{copies['confirmed']:,}, không thấy {copies['absent']:,}.",
-        highlight=False,
+    for name, text in (
+        (
+            "Hồ sơ",
+            f"{_vn(copies['provincial'])} trên hệ thống của tỉnh; {_vn(copies['sent'])} tỉnh đã gửi lên quốc gia;\n"
+            f"tra cứu trên Cổng DVCQG: {_vn(copies['confirmed'])} có, {_vn(copies['absent'])} không có",
+        ),
+        (
+            "TTHC",
+            f"{_vn(procedures['decided']['codes'])} mã còn hiệu lực theo quyết định của tỉnh; "
+            f"{_vn(procedures['national']['codes'])} mã công khai trên CSDLQG",
+        ),
+    ):
+        console.print(f"{name:<7}" + text.replace("\n", "\n" + " " * 7), highlight=False, soft_wrap=True)
+    console.print()
+    _progress(api, console, unit)
+    _findings(
+        console, "Hồ sơ: các bản khác nhau", "/v1/findings?subject=dossier", dossiers["findings"], "findings"
     )
-    console.print(
-        f"TTHC: {procedures['decided']['codes']} mã còn hiệu lực theo quyết định, {procedures['national']['codes']} "
-        "mã công khai trên CSDLQG.",
-        highlight=False,
+    _findings(
+        console,
+        "TTHC: quyết định và CSDLQG khác nhau",
+        "/v1/findings?subject=procedure",
+        procedures["findings"],
+        "procedures",
     )
-    console.print(_progress(api, unit))
-    console.print(_findings("Sai lệch giữa các bản của hồ sơ (GET /v1/findings?subject=dossier)", dossiers))
-    console.print(_findings("Sai lệch giữa quyết định và CSDLQG (…?subject=procedure)", procedures))
-    console.print("Một hồ sơ quá hạn của đơn vị, và vì sao (one overdue dossier, and why):", highlight=False)
-    for sentence in _one_explained(api, unit):
-        console.print(f"  {sentence}", highlight=False, soft_wrap=True)
+    _explained(api, console, unit)
 
 
-def addresses(
-    console: Console, base_url: str, sandbox_url: str, keys: Mapping[str, str], unit: str, unit_key: str
-) -> None:
+def addresses(console: Console, base_url: str, sandbox_url: str, keys: Mapping[str, str], unit: str) -> None:
     """Where to go from here. The keys open the sandbox's data only; they stay the same at the next run."""
     console.print()
-    console.rule("Địa chỉ (addresses)", align="left")
+    console.rule("Địa chỉ và khóa (addresses and keys)", align="left")
+    seen = {"unit": f" {unit}"}
     lines = {
-        "API": base_url,
-        "OpenAPI": f"{base_url}/docs",
-        "Operations": f"{base_url}/health  /ready  /metrics",
-        "Sandbox": f"{sandbox_url}/_sandbox/stats  /_sandbox/truth",
-        **{f"Key {role}": key for role, key in keys.items()},
-        f"Key {unit}": unit_key,
+        "API": f"{base_url}   (OpenAPI: /docs)",
+        "Operations": f"{base_url}/ready   (/health, /metrics)",
+        "Sandbox": f"{sandbox_url}/_sandbox/stats   (/_sandbox/truth)",
+        **{f"Key {role}{seen.get(role, '')}": key for role, key in keys.items()},
     }
     for name, value in lines.items():
-        console.print(f"{name:<16}{value}", highlight=False, soft_wrap=True)
-    console.print(f"\nTry:  export KEY={keys['reader']}", highlight=False, soft_wrap=True)
+        console.print(f"{name:<18}{value}", highlight=False, soft_wrap=True)
     console.print(
-        f'      curl -H "X-API-Key: $KEY" "{base_url}/v1/indicators/progress?unit={unit}"',
+        f"\nTry:   export KEY={keys['centre']}\n"
+        f'       curl -H "X-API-Key: $KEY" "{base_url}/v1/indicators/progress?unit={unit}"\n'
+        "Ctrl-C ends everything (Ctrl-C để dừng).",
         highlight=False,
         soft_wrap=True,
     )
-    console.print("Ctrl-C ends everything.", highlight=False)
 
 
 def _get(api: httpx.Client, path: str, **query: str) -> Any:
@@ -66,50 +83,77 @@ def _get(api: httpx.Client, path: str, **query: str) -> Any:
     return answer.json()
 
 
-def _progress(api: httpx.Client, unit: str) -> Table:
-    table = Table(
-        title="2.1 Hồ sơ xử lý trước hạn, đúng hạn (GET /v1/indicators/progress)", title_justify="left"
-    )
-    for name in ("Đơn vị", "Kỳ", "Đúng hạn", "Tổng số", "Điểm / 20", "Xếp loại"):
-        table.add_column(name, justify="left" if name in ("Đơn vị", "Kỳ", "Xếp loại") else "right")
-    month = _get(api, "/v1/indicators/progress")["period"]["key"]
-    for code in ("H31", unit):
+def _vn(number: int | str | None) -> str:
+    """As it is written in Vietnamese: 19.480 and 18,31."""
+    if number is None:
+        return "–"
+    return f"{number:,}".replace(",", ".") if isinstance(number, int) else number.replace(".", ",")
+
+
+def _table(
+    console: Console, title: str, path: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """A leading `>` sets a column to the right, `=` keeps it on one line."""
+    console.print(f"{title}  (GET {path})", highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        name = column.lstrip(">=")
+        table.add_column(name, justify="right" if column[0] == ">" else "left", no_wrap=column[0] in ">=")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print()
+
+
+def _progress(api: httpx.Client, console: Console, unit: str) -> None:
+    path = "/v1/indicators/progress"
+    month = _get(api, path)["period"]["key"]
+    rows = []
+    for code in ("", unit):
         for period in (month, month[:4]):
-            figure = _get(api, "/v1/indicators/progress", unit=code, period=period)
+            figure = _get(api, path, period=period, **({"unit": code} if code else {}))
             component = figure["components"][0]
-            table.add_row(
-                figure["unit"]["name"],
-                period,
-                f"{component['numerator']:,}",
-                f"{component['denominator']:,}",
-                str(figure["score"]),
-                str(figure["rating"] or "–"),
+            rows.append(
+                (
+                    figure["unit"]["name"] or figure["unit"]["code"],
+                    period,
+                    _vn(component["numerator"]),
+                    _vn(component["denominator"]),
+                    f"{_vn(figure['score'])} / {_vn(figure['max'])}",
+                    figure["rating"] or "–",
+                )
             )
-    return table
+    columns = ("Đơn vị", "=Kỳ", ">Đúng hạn", ">Tổng số", ">Điểm", "Xếp loại")
+    _table(console, "2.1 Hồ sơ xử lý trước hạn, đúng hạn", path, columns, rows)
 
 
-def _findings(title: str, answer: dict[str, Any]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("Loại")
-    table.add_column("Mã loại")
-    table.add_column("Ai xử lý")
-    table.add_column("Đang mở", justify="right")
-    for row in answer["findings"]:
-        table.add_row(row["kind_name"], row["kind"], row["responsible"], f"{row['findings']:,}")
-    return table
+def _findings(
+    console: Console, title: str, path: str, found: Sequence[Mapping[str, Any]] | None, count: str
+) -> None:
+    """Kinds with what is open of each. None: it could not be judged yet."""
+    if not found:
+        why = "chưa kết luận được" if found is None else "không có"
+        console.print(f"{title}: {why}  (GET {path})\n", highlight=False, soft_wrap=True)
+        return
+    rows = [
+        (_vn(row[count]), row["kind_name"], WHO.get(row["responsible"], row["responsible"]), row["kind"])
+        for row in found
+    ]
+    _table(console, title, path, (">Đang mở", "Sai lệch", "=Ai xử lý", "=kind"), rows)
 
 
-def _one_explained(api: httpx.Client, unit: str) -> list[str]:
+def _explained(api: httpx.Client, console: Console, unit: str) -> None:
     """The path from a figure to a dossier to the rule, as an officer would walk it."""
     year = _get(api, "/v1/indicators/progress")["period"]["key"][:4]
     path = "/v1/indicators/progress/2.1/items"
     items = _get(api, path, unit=unit, period=year, part="shortfall", limit="1")["items"]
     if not items:
-        return [f"{unit}: không có hồ sơ nào trong năm {year}."]
-    dossier = _get(api, f"/v1/dossiers/{items[0]['code']}")
-    why = [
-        row["sentence"]
-        for row in dossier["indicators"]
-        if row["period"] == year and row["basis"] == "counted"
-    ]
-    return [f"{items[0]['code']}  (GET /v1/dossiers/{items[0]['code']})", *why]
+        console.print(f"{unit}: không có hồ sơ nào bị trừ điểm trong năm {year}.", highlight=False)
+        return
+    code = items[0]["code"]
+    console.print(
+        f"Một hồ sơ bị tính là quá hạn, và vì sao  (GET /v1/dossiers/{code})", highlight=False, soft_wrap=True
+    )
+    for row in _get(api, f"/v1/dossiers/{code}")["indicators"]:
+        if row["period"] == year and row["basis"] == "counted":
+            console.print(f"{code}: {row['sentence']}", highlight=False)

@@ -164,13 +164,23 @@ class Supervisor:
         if task is not None:
             threading.Thread(target=self._guard, args=(task,), daemon=True).start()
         while not self._asked:
-            for name, child, _ in self._children:
-                code = child.poll()
-                if code is not None:
-                    raise ChildFailed(name, f"ended by itself ({_how(code)}); stopping all the others")
+            self._check()
             if self._failed is not None:
                 raise self._failed
             self._wake.wait(0.1)
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Until what was started is ready, at most so long. Raises ChildFailed where a process ends meanwhile."""
+        limit = time.monotonic() + seconds
+        while not ready() and time.monotonic() < limit:
+            self._check()
+            time.sleep(0.05)
+
+    def _check(self) -> None:
+        for name, child, _ in self._children:
+            code = child.poll()
+            if code is not None:
+                raise ChildFailed(name, f"ended by itself ({_how(code)}); stopping all the others")
 
     def say(self, name: str, line: str) -> None:
         """One line, with the name of the process before it."""

@@ -15,17 +15,21 @@ from sqlalchemy.engine import make_url
 
 from migrations import runner
 from services.first_run import first_run
+from services.run_keys import read_json, run_keys, write_private
 from services.supervisor import Command, Supervisor
-from shared import access, postgres
+from shared import postgres
 from shared.calendar import TZ
-from shared.db import create_engine, session_scope
-from shared.errors import Invalid, Unauthenticated
+from shared.errors import Invalid
 from shared.settings import Settings
 from shared.vocabulary import Role
 
 WORKERS = ("ingest", "reconcile", "indicators")
-RUN_KEYS = (Role.ADMIN, Role.CENTRE, Role.READER, Role.INTEGRATOR)
-"""Roles of the keys that `chiso up` makes for its sandbox. A unit's key must wait until units are known."""
+OUTPUT = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+"""What the supervisor, which reads the processes' lines, expects of them in any locale."""
+
+
+SANDBOX_START = 30.0
+"""Seconds that the sandbox has to make its world before the workers ask it all the same."""
 
 
 class PortUnusable(Invalid):
@@ -57,14 +61,20 @@ def run(settings: Settings, console: Console) -> None:
             # sandbox none.
             for name in ("DATABASE_URL", "DATABASE_OWNER_URL"):
                 os.environ.pop(name, None)
-            env = {"DATABASE_URL": database.app_url, "DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+            env = {"DATABASE_URL": database.app_url, "DATA_DIR": str(data_dir)} | OUTPUT
             if sandboxed:
-                keys = asyncio.run(_run_keys(database.app_url, data_dir, settings))
+                keys = asyncio.run(run_keys(database.app_url, settings))
                 sandbox_url = f"http://127.0.0.1:{_free_port(settings.sandbox_port, settings.port)}"
                 env |= _sandbox_environment(sandbox_url)
                 anchor = _anchor(settings, data_dir)
                 running.start(_sandbox(settings, sandbox_url, base_url, keys[Role.INTEGRATOR], anchor))
-            running.start(_api(settings, env))
+            # The integrator's first pushes are hundreds of requests that went well: they would drown what is found.
+            quiet = (
+                {"LOG_LEVEL": "WARNING"} if sandboxed and "log_level" not in settings.model_fields_set else {}
+            )
+            running.start(_api(settings, env | quiet))
+            if sandboxed:  # else the first thing to be read is that the portals do not answer
+                running.wait_until(lambda: _listens(sandbox_url), SANDBOX_START)
             for name in WORKERS:
                 running.start(Command(name, [sys.executable, "-m", "services.cli", "work", name], env))
         if sandboxed:
@@ -119,7 +129,7 @@ def _anchor(settings: Settings, data_dir: Path) -> str:
     the same world instead of mixing two."""
     path = data_dir / "sandbox.json"
     wanted = {"size": str(settings.sandbox_size), "seed": str(settings.sandbox_seed)}
-    kept = _read_json(path)
+    kept = read_json(path)
     anchor = kept.pop("anchor", None)
     if anchor is not None and kept != wanted:
         raise Invalid(
@@ -129,7 +139,7 @@ def _anchor(settings: Settings, data_dir: Path) -> str:
         )
     if anchor is None:
         anchor = datetime.combine(settings.now().date(), time(), TZ).isoformat()
-        _write_private(path, json.dumps({"anchor": anchor, **wanted}))
+        write_private(path, json.dumps({"anchor": anchor, **wanted}))
     return anchor
 
 
@@ -140,8 +150,7 @@ def _sandbox(settings: Settings, url: str, push_to: str, integrator: str, anchor
     env = {
         "CHISO_SANDBOX_PUSH_USERNAME": integrator.partition(".")[0],
         "CHISO_SANDBOX_PUSH_PASSWORD": integrator,
-        "PYTHONUNBUFFERED": "1",
-    }
+    } | OUTPUT
     return Command("sandbox", argv, env)
 
 
@@ -159,44 +168,6 @@ def _sandbox_environment(url: str) -> dict[str, str]:
     }
 
 
-async def _run_keys(url: str, data_dir: Path, settings: Settings) -> dict[Role, str]:
-    """One key a role, made once and kept in DATA_DIR/keys.json (0600): the database has only their hashes,
-    and a second run should print the same ones."""
-    path = data_dir / "keys.json"
-    kept = _read_json(path)
-    engine = create_engine(url, pool_size=1)
-    try:
-        async with session_scope(engine) as session:
-            for role in RUN_KEYS:
-                try:
-                    await access.authenticate(session, kept.get(role.value, ""))
-                except Unauthenticated:
-                    _, kept[role.value] = await access.create_key(
-                        session,
-                        role=role,
-                        unit_code=settings.province_code,
-                        now=settings.now(),
-                        by="chiso up",
-                    )
-    finally:
-        await engine.dispose()
-    _write_private(path, json.dumps(kept))
-    return {role: kept[role.value] for role in RUN_KEYS}
-
-
-def _read_json(path: Path) -> dict[str, str]:
-    try:
-        kept: dict[str, str] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return kept
-
-
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(text)
-
-
 def _port_problem(host: str, port: int) -> str | None:
     """Why nothing can listen there; None if it can."""
     try:
@@ -209,6 +180,15 @@ def _port_problem(host: str, port: int) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
+
+
+def _listens(url: str) -> bool:
+    host, _, port = url.rpartition("/")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _free_port(wanted: int, taken: int) -> int:
