@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import reasons
+from shared.calendar import TZ
 from shared.db import driver
 from shared.identifiers import parse_dossier_code
 from shared.models import Assessment, AssessmentPeriod, Dossier, DossierStep, Finding, Presence
@@ -94,7 +95,11 @@ async def dossier_view(session: AsyncSession, code: str) -> dict[str, Any] | Non
 
 
 def _columns(row: Any) -> dict[str, Any]:
-    return {column.key: getattr(row, column.key) for column in row.__table__.columns}
+    """A row's values, times in Việt Nam's."""
+    values = {column.key: getattr(row, column.key) for column in row.__table__.columns}
+    return {
+        name: value.astimezone(TZ) if isinstance(value, datetime) else value for name, value in values.items()
+    }
 
 
 def _status_name(status: int | None) -> str | None:
