@@ -6,8 +6,10 @@ import base64
 import csv
 import hashlib
 import io
+import json
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +20,12 @@ from shared.errors import Invalid
 
 LIMIT = 1000
 """Items of one page of a list, at the most (api.md)."""
+
+
+def examples(beside: str) -> dict[str, Any]:
+    """Model → example answer, from the file examples.json beside a module (`__file__`)."""
+    found: dict[str, Any] = json.loads(Path(beside).with_name("examples.json").read_text(encoding="utf-8"))
+    return found
 
 
 def etag_for(*parts: object) -> str:

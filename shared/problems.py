@@ -200,13 +200,14 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` of an endpoint: which problems it can answer with."""
+    """OpenAPI's `responses` of an endpoint: which problems it can answer with. 400 is always one of them: a NUL in
+    the address is refused before any endpoint."""
     return {
         status: {
             "description": TITLES[status][1],
             "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
         }
-        for status in statuses
+        for status in sorted({400, *statuses})
     }
 
 

@@ -6,11 +6,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from shared.answers import examples
 from shared.calendar import TZ
 from shared.vocabulary import Basis, IndicatorGroup, Mark
 
+_EXAMPLES = examples(__file__)
 Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(TZ))]
 """Shown in Việt Nam time, +07:00."""
 
@@ -76,6 +78,7 @@ class BandView(BaseModel):
 class IndicatorsView(BaseModel):
     """The indicator set as data. Only what is `computed` has figures."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["IndicatorsView"]})
     groups: list[GroupView]
     rule_sets: list[RuleSetView]
     rating_bands: list[BandView]
@@ -140,6 +143,7 @@ class CoverageView(BaseModel):
 
 
 class GroupScoreView(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["GroupScoreView"]})
     group: IndicatorGroup
     name: str
     unit: UnitView
@@ -174,6 +178,7 @@ class ItemView(BaseModel):
 
 
 class ItemsView(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["ItemsView"]})
     items: list[ItemView]
     next: str | None
     as_of: Moment | None
@@ -211,5 +216,6 @@ class DossierBasisView(BaseModel):
 class DossierAssessmentView(BaseModel):
     """Empty `bases`: the dossier is here and waits to be assessed."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["DossierAssessmentView"]})
     code: str
     bases: list[DossierBasisView]

@@ -7,6 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.answers import examples
+
+_EXAMPLES = examples(__file__)
+
 
 class PushCounts(BaseModel):
     accepted: int
@@ -132,6 +136,7 @@ class DossierFinding(BaseModel):
 
 
 class DossierView(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["DossierView"]})
     code: str
     code_known: bool
     source_system: str

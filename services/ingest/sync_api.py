@@ -32,7 +32,7 @@ CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema":
     status_code=202,
     summary="Bắt đầu một lần lấy dữ liệu từ cổng",
     response_model=SyncRunView,
-    responses=responses(400, 401, 403, 409, 422, 503),
+    responses=responses(400, 401, 403, 409, 413, 422, 503),
 )
 async def start_sync_run(
     body: SyncRequest,

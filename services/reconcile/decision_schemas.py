@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from services.reconcile.schemas import Moment, ResponsibleName
+from shared.answers import examples
 from shared.calendar import FIRST_YEAR, LAST_YEAR
 
+_EXAMPLES = examples(__file__)
 MAX_ROWS = 5000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -124,12 +126,14 @@ class DecisionSummary(BaseModel):
 class DecisionAccepted(DecisionSummary):
     """`result`: created, or unchanged where this very text was known. `supersedes`: the older text's id."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["DecisionAccepted"]})
     result: Literal["created", "unchanged"]
     supersedes: int | None
     notes: list[str]
 
 
 class DecisionsView(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["DecisionsView"]})
     items: list[DecisionSummary]
     next: str | None
 
@@ -144,6 +148,7 @@ class DecisionRowView(BaseModel):
 
 
 class DecisionView(DecisionSummary):
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["DecisionView"]})
     content: list[DecisionRowView]
 
 
@@ -175,6 +180,7 @@ class CatalogueEntry(BaseModel):
 class CatalogueView(BaseModel):
     """`codes`: unique codes in the whole filtered list, `rows`: one per code and level."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["CatalogueView"]})
     on: date
     known_at: Moment | None
     unit: str

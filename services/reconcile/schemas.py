@@ -8,7 +8,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from shared.answers import examples
 from shared.calendar import TZ
+
+_EXAMPLES = examples(__file__)
 
 Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(TZ))]
 """Shown in Việt Nam time, +07:00."""
@@ -89,43 +92,7 @@ class EventView(BaseModel):
 class FindingDetailView(FindingView):
     """`evidence`: the values, where and by which way each was learnt, and when; the proof of an absence."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": _FINDING
-            | {
-                "evidence": {
-                    "rule": "appointment_differs",
-                    "field": "due_at",
-                    "values": [
-                        {
-                            "portal": "provincial",
-                            "value": "2026-08-06T17:00:00+07:00",
-                            "text": "06/08/2026 17:00",
-                            "via": "pull",
-                            "learnt_at": "2026-08-03T15:55:00+07:00",
-                            "version": "2026-08-03T09:30:12+07:00",
-                        },
-                        {
-                            "portal": "sent",
-                            "value": "2026-08-08T17:00:00+07:00",
-                            "text": "08/08/2026 17:00",
-                            "via": "push",
-                            "learnt_at": "2026-08-03T15:58:00+07:00",
-                            "version": "2026-08-03T09:30:00+07:00",
-                        },
-                    ],
-                },
-                "events": [
-                    {
-                        "at": "2026-08-03T16:00:00+07:00",
-                        "event": "opened",
-                        "actor": "system",
-                        "evidence": {"rule": "appointment_differs"},
-                    }
-                ],
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["FindingDetailView"]})
 
     evidence: dict[str, Any]
     rule: RuleView
