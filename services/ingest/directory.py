@@ -141,17 +141,17 @@ async def write_records(
         ), before AS (
           SELECT p.code, p.max_duration, p.duration_unit FROM procedure p JOIN incoming i ON i.code = p.code
            ORDER BY p.code FOR UPDATE OF p
-        ), written AS (
+        ), written AS (  -- reads from "before": else PostgreSQL may update first, and that finds no row any more
           UPDATE procedure p SET name = i.name, field_code = i.field_code, field_name = i.field_name,
                  levels = CASE WHEN i.levels = '' THEN '{}' ELSE string_to_array(i.levels, ',') END,
                  public = i.public, state = i.state, decision_number = i.decision_number,
                  publisher = i.publisher, max_duration = i.max_duration, duration_unit = i.duration_unit,
                  record_at = $13, record = CAST(i.record AS jsonb), unverified = false
-            FROM incoming i WHERE p.code = i.code
-          RETURNING p.code
+            FROM incoming i JOIN before b USING (code) WHERE p.code = i.code
+          RETURNING p.code, (b.max_duration, b.duration_unit)
+            IS DISTINCT FROM (i.max_duration, i.duration_unit) AS changed
         )
-        SELECT i.code FROM incoming i JOIN written USING (code) JOIN before b USING (code)
-         WHERE (b.max_duration, b.duration_unit) IS DISTINCT FROM (i.max_duration, i.duration_unit) ORDER BY 1
+        SELECT code FROM written WHERE changed ORDER BY 1
         """,
         *columns,
         record_at,

@@ -7,16 +7,13 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.ingest import directory, runs
+from services.ingest import directory, run_queries, runs
 from services.ingest.portals import national_reference as reference
 from services.ingest.portals.http import PortalAnswerInvalid, PortalRefused
 from services.ingest.portals.national import NationalPortal, Procedure
 from services.ingest.reference_rows import gather, quarantine, read_rows
 from shared import queue
 from shared.vocabulary import Consumer
-
-PROCEDURES_CHANGED = "procedures"
-"""The reserved code by which the queue tells reconcile that the listing of procedures is news."""
 
 DETAILS = 100
 """LayThuTuc answers in one transaction; so many of them are asked for before the run can be stopped."""
@@ -26,10 +23,16 @@ WAKE_BATCH = 10_000
 
 async def national_procedures(job: runs.Job) -> None:
     """LayDanhSachTTHC, then LayThuTuc for each. A run that is taken up again lists once more and goes on
-    behind the details that it has. Raises as the client, RunLost, Stopped."""
+    behind the details that it has. Dossiers are woken when all records have been committed; the changed
+    durations of runs that failed before are this run's. Raises as the client, RunLost, Stopped."""
     run = job.run
     after: str = run.cursor.get("after", "")
     durations: list[str] = run.cursor.get("durations", [])
+    if not run.cursor:
+        async with job.page() as session:
+            durations = await run_queries.left_by_failed(
+                session, portal=run.portal, subject=run.subject, key="durations"
+            )
     async with NationalPortal.of(job.settings, retry=job.retry) as portal:
         listed_at = job.settings.now()
         rows = await portal.list_procedures()
@@ -58,7 +61,7 @@ async def national_procedures(job: runs.Job) -> None:
     async with job.page() as session:
         now = job.settings.now()
         await _wake_dossiers(session, durations, now=now)
-        await queue.enqueue(session, [PROCEDURES_CHANGED], consumers=(Consumer.RECONCILE,), now=now)
+        await queue.enqueue(session, [queue.PROCEDURES], consumers=(Consumer.RECONCILE,), now=now)
         await runs.finish(
             session, run, now=now, complete=complete, complete_through=listed_at if complete else None
         )

@@ -60,6 +60,21 @@ async def known_through(
     return (row.watermark, row.complete_through) if row else (None, None)
 
 
+async def left_by_failed(session: AsyncSession, *, portal: Portal, subject: Subject, key: str) -> list[str]:
+    """What runs that failed since the last one that ended well had noted under `key` of their cursor, for
+    their end that never came."""
+    rows = await session.execute(
+        text(
+            "SELECT DISTINCT jsonb_array_elements_text(cursor -> :key) FROM sync_run"
+            " WHERE portal = :portal AND subject = :subject AND state = 'failed' AND cursor ? :key"
+            " AND id > coalesce((SELECT max(id) FROM sync_run"
+            " WHERE portal = :portal AND subject = :subject AND state = 'done'), 0) ORDER BY 1"
+        ),
+        {"key": key, "portal": portal.value, "subject": subject.value},
+    )
+    return list(rows.scalars())
+
+
 async def read(session: AsyncSession, run_id: int) -> dict[str, Any]:
     """Raises NotFound."""
     row = (

@@ -6,10 +6,12 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest import pull
+from services.ingest import pull, pull_procedures
+from services.ingest.portals.http import PortalAway
 from services.ingest.service import accept
 from services.sandbox import decisions, facts
 from shared.db import session_scope
@@ -231,3 +233,29 @@ async def test_a_changed_duration_wakes_its_dossiers(engine: AsyncEngine, settin
         Decimal(5),
         Decimal(3),
     ]
+
+
+async def test_a_duration_that_changed_in_a_run_that_failed_wakes_its_dossiers_later(
+    engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_procedures, "DETAILS", 1)  # each record is committed by itself
+    nation = Nation()
+    nation.listing = listing("1.001193", "1.001612")
+    nation.records = {"1.001193": details("1.001193"), "1.001612": (503, {}, b"")}
+    async with session_scope(engine) as session:
+        heads = [make.head(procedure_code="1.001193")]
+        await accept(
+            session, portal=Portal.SENT, via="push", door="test", sender="test", now=NOW, heads=heads
+        )
+        await session.execute(text("DELETE FROM change"))
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        for _ in range(2):
+            with pytest.raises(PortalAway):
+                await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
+        nation.records["1.001612"] = details("1.001612")
+        await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
+        woken = "SELECT code FROM change WHERE consumer = 'indicators'"
+        assert await column(engine, woken) == [make.CODE]
+        await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
+    assert await column(engine, woken) == [make.CODE], "once"
