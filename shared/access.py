@@ -19,10 +19,11 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.db import Session
+from shared.db import session_scope
 from shared.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from shared.identifiers import is_within, normalise_unit_code
 from shared.models import ApiKey, Unit
+from shared.settings import get_settings
 from shared.vocabulary import Role
 
 READERS = (Role.ADMIN, Role.CENTRE, Role.UNIT, Role.READER)
@@ -59,11 +60,12 @@ class Principal:
 async def create_key(
     session: AsyncSession, *, role: Role, unit_code: str, now: datetime, by: str, note: str = ""
 ) -> tuple[str, str]:
-    """Make a key. Returns (id, key); the key is shown this once. Raises NotFound for an unknown unit, except the
-    province while no unit has been pulled yet; Invalid for a unit below the province where the role acts for all."""
+    """Make a key. Returns (id, key); the key is shown this once. Raises NotFound for an unknown unit, except our own
+    province, which is known before any unit has been pulled; Invalid for a unit below the province where the role
+    acts for all."""
     unit_code = normalise_unit_code(unit_code)
-    if "." in unit_code:
-        if role in WHOLE_PROVINCE:
+    if unit_code != get_settings().province_code:
+        if role in WHOLE_PROVINCE and "." in unit_code:
             raise Invalid(
                 f"Khóa vai trò {role.value} phải thuộc cấp tỉnh.",
                 f"A key of the role {role.value} belongs to the province, not to a unit below it.",
@@ -130,11 +132,14 @@ _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same
 
 def allow(*roles: Role) -> Callable[..., Awaitable[Principal]]:
     """A dependency that lets in keys of these roles (an admin's always), and holds `?unit=` of the request against
-    the key's subtree. Raises Unauthenticated, Forbidden."""
+    the key's subtree. Raises Unauthenticated, Forbidden.
+
+    The key is read in a transaction of its own: a request that then waits for a slow sender's body, or opens
+    sessions by itself, keeps no connection meanwhile (as many such requests as the pool has connections would
+    wait for each other)."""
 
     async def dependency(
         request: Request,
-        session: Session,
         bearer: Annotated[object, Depends(_bearer)],
         header: Annotated[str | None, Depends(_header)],
     ) -> Principal:
@@ -144,7 +149,8 @@ def allow(*roles: Role) -> Callable[..., Awaitable[Principal]]:
                 "Cần khóa truy cập: Authorization: Bearer <khóa> hoặc X-API-Key.",
                 "A key is needed: Authorization: Bearer <key> or X-API-Key.",
             )
-        principal = await authenticate(session, key)
+        async with session_scope(request.app.state.engine) as session:
+            principal = await authenticate(session, key)
         if principal.role is not Role.ADMIN and principal.role not in roles:
             raise Forbidden(
                 "Vai trò của khóa này không dùng được chức năng này.",

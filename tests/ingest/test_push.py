@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -212,3 +213,11 @@ async def test_everything_known_of_one_dossier(engine: AsyncEngine, settings: Se
     async with make.client(engine, settings, api.router, role=Role.UNIT, unit="H31.136") as foreign:
         refused = await foreign.get(f"/v1/dossiers/{item['code']}")
     assert refused.status_code == 403
+
+
+async def test_more_pushes_at_once_than_the_pool_has_connections(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    async with make.client(engine, settings, api.router, role=Role.INTEGRATOR) as http, asyncio.timeout(20):
+        answers = await asyncio.gather(*(http.post("/v1/dossiers", json=[dossier(n)]) for n in range(40)))
+    assert {answer.status_code for answer in answers} == {200}

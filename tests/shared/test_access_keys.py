@@ -116,3 +116,9 @@ def test_a_key_sees_its_unit_and_what_is_below() -> None:
     assert province.sees(None)
     assert province.sees("H31.135")
     assert not province.sees("H30")
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_no_key_of_another_province(session: AsyncSession, role: Role) -> None:
+    with pytest.raises(NotFound):
+        await create(session, role, "H48")
