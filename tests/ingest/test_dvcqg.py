@@ -107,6 +107,26 @@ class Portal:
         return found
 
 
+@pytest.fixture(scope="module")
+async def home(cluster: Cluster) -> AsyncIterator[tuple[AsyncEngine, Settings]]:
+    async with joined.own_database(cluster) as made:
+        yield made
+
+
+@pytest.fixture
+async def engine(home: tuple[AsyncEngine, Settings]) -> AsyncEngine:
+    """One database for all of these tests, emptied before each."""
+    async with session_scope(home[0]) as session:
+        for table in reversed(Record.metadata.sorted_tables):
+            await session.execute(table.delete())
+    return home[0]
+
+
+@pytest.fixture
+def settings(home: tuple[AsyncEngine, Settings]) -> Settings:
+    return home[1]
+
+
 @pytest.fixture
 async def portal(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Portal]:
     key_id, key = await joined.key(engine, Role.INTEGRATOR)
@@ -434,22 +454,20 @@ async def test_a_body_over_20_mb(portal: Portal) -> None:
         assert "20 MB" in envelope["message"]
 
 
-async def test_a_database_that_refuses_for_now(
-    cluster: Cluster, database: str, engine: AsyncEngine, settings: Settings
-) -> None:
+async def test_a_database_that_refuses_for_now(cluster: Cluster) -> None:
     """A lock that is not had in time: the connection lives on, and the driver's own error is said."""
-    name = database.rpartition("/")[2].partition("?")[0]
-    await cluster.statement(f"ALTER DATABASE {name} SET lock_timeout = '100ms'")
-    key_id, key = await joined.key(engine, Role.INTEGRATOR)
-    async with joined.serve(create_app("test", dvcqg.router, settings=settings)) as http:
-        portal = Portal(http, key_id, key)
-        await portal.login()
-        assert zero(await portal.send(form()))
-        async with session_scope(engine) as session:
-            await session.execute(text("SELECT 1 FROM dossier FOR UPDATE"))
-            assert (await portal.send(form(TrangThaiHoSo="9")))["error_code"] == "-9"
-            assert (await portal.steps(STEP))["error_code"] == "-9"
-        assert zero(await portal.send(form(TrangThaiHoSo="9"), updating="True"))
+    async with joined.own_database(cluster) as (engine, settings):
+        await cluster.statement(f"ALTER DATABASE {engine.url.database} SET lock_timeout = '100ms'")
+        key_id, key = await joined.key(engine, Role.INTEGRATOR)
+        async with joined.serve(create_app("test", dvcqg.router, settings=settings)) as http:
+            portal = Portal(http, key_id, key)
+            await portal.login()
+            assert zero(await portal.send(form()))
+            async with session_scope(engine) as session:
+                await session.execute(text("SELECT 1 FROM dossier FOR UPDATE"))
+                assert (await portal.send(form(TrangThaiHoSo="9")))["error_code"] == "-9"
+                assert (await portal.steps(STEP))["error_code"] == "-9"
+            assert zero(await portal.send(form(TrangThaiHoSo="9"), updating="True"))
 
 
 async def test_a_database_that_goes_away_in_the_middle(
