@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 OWNER = "chiso_owner"
 APP = "chiso_app"
+PLAIN = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"
 OLDEST = 160_000
 """server_version_num of PostgreSQL 16."""
 
@@ -61,7 +62,9 @@ async def provision(
 
     admin_url: a superuser, or a role that may make roles and databases, or just the owner of `database`. In
     the last case app_url must be the address of a role that somebody has made for the services.
-    data_dir: keeps the generated passwords (`credentials`, 0600).
+    app_url: the services' role and its password as somebody chose them; made, or given that password, where
+    admin_url may make roles.
+    data_dir: keeps the passwords that are generated (`credentials`, 0600): of the roles that no address names.
 
     Raises DatabaseUnreachable, DatabaseUnusable (older than 16, rights that are missing, a database of
     somebody else), EmbeddedUnusable (credentials that cannot be read).
@@ -104,6 +107,8 @@ async def provision(
             )
         if app_url is None:
             app_url = await _role(connection, owner_url, APP, data_dir)
+        elif may_make_roles:
+            await _given_role(connection, _with(async_url(app_url), database), me)
     app_url = _with(async_url(app_url), database)
     await _grant(owner_url, database, make_url(app_url).username or APP)
     await check_app_role(app_url)
@@ -162,13 +167,30 @@ async def _role(connection: AsyncConnection, url: str, role: str, data_dir: Path
     # The verifier, not the password: what is sent may stand in the server's log.
     verifier = scram_verifier(password)
     if found.first() is None:
-        await connection.exec_driver_sql(
-            f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '{verifier}'"
-        )
+        await connection.exec_driver_sql(f"CREATE ROLE {role} {PLAIN} PASSWORD '{verifier}'")
     elif not await _can_log_in(url):
         log.warning("%s has a new password, kept in %s; other installations lose it", role, data_dir)
         await connection.exec_driver_sql(f"ALTER ROLE {role} LOGIN PASSWORD '{verifier}'")
     return url
+
+
+async def _given_role(connection: AsyncConnection, url: str, me: str) -> None:
+    """Makes the role of this address, or gives it the address's password: a new one begins with a migrate. Roles that
+    are more than plain, and our own, keep theirs: check_app_role refuses them afterwards."""
+    parsed = make_url(url)
+    role, password = parsed.username, parsed.password
+    if not role or password is None or role == me:
+        return
+    found = await connection.exec_driver_sql(
+        "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = $1", (role,)
+    )
+    strong = found.scalar_one_or_none()
+    verifier = scram_verifier(str(password))
+    if strong is None:
+        await connection.exec_driver_sql(f"CREATE ROLE {_quoted(role)} {PLAIN} PASSWORD '{verifier}'")
+    elif not strong and not await _can_log_in(url):
+        log.warning("%s gets the password of DATABASE_URL; who uses another one loses its access", role)
+        await connection.exec_driver_sql(f"ALTER ROLE {_quoted(role)} LOGIN PASSWORD '{verifier}'")
 
 
 async def _can_log_in(url: str) -> bool:

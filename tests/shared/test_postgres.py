@@ -317,6 +317,33 @@ async def test_on_a_server_of_others(server: postgres.Server, folder: Path) -> N
         await provision(owner, data_dir=folder, database="owned", app_url=owner)
 
 
+async def test_the_services_role_is_made_with_the_password_of_its_address(
+    server: postgres.Server, folder: Path
+) -> None:
+    """As `chiso migrate` in a container: the owner of an empty database, who may make roles, and a chosen password."""
+    await ask(
+        server.admin_url(),
+        "CREATE ROLE boss LOGIN CREATEROLE PASSWORD 'boss'",
+        "CREATE DATABASE bosses OWNER boss",
+    )
+    boss = with_user(server.admin_url("bosses"), "boss", "boss")
+    for password in ("first", "first", "second"):
+        app = with_user(server.admin_url("bosses"), "worker", password)
+        made = await provision(boss, data_dir=folder, database="bosses", app_url=app)
+        await check_app_role(made.app_url)
+    with pytest.raises(DatabaseUnreachable):
+        await check_app_role(with_user(server.admin_url("bosses"), "worker", "first"))
+    await ask(boss, "CREATE TABLE t (n int)")
+    await ask(app, "INSERT INTO t VALUES (1)")
+    # A role that is more than plain is refused, and its password stays what it was.
+    await ask(server.admin_url(), "CREATE ROLE strong LOGIN CREATEDB PASSWORD 'own'")
+    with pytest.raises((DatabaseUnusable, DatabaseUnreachable)):
+        wrong = with_user(server.admin_url("bosses"), "strong", "other")
+        await provision(boss, data_dir=folder, database="bosses", app_url=wrong)
+    assert await ask(with_user(server.admin_url("bosses"), "strong", "own"), "SELECT 1") == 1
+    assert not (folder / "credentials").exists()
+
+
 async def test_no_server_there(folder: Path) -> None:
     with pytest.raises(DatabaseUnreachable, match="No connection"):
         await provision("postgresql://a:secret@127.0.0.1:1/x", data_dir=folder)
