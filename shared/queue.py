@@ -10,8 +10,8 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -31,6 +31,9 @@ a procedures pull and by POST /v1/decisions). Only reconcile's worker reads it s
 upper-case, and a dossier whose code is this very text is compared as well."""
 POLL_SECONDS = 2.0
 """How long a delayed row or a lost notice can go unnoticed."""
+POSTPONED = timedelta(minutes=10)
+"""After what time a code that broke its worker is tried again."""
+
 log = structlog.get_logger("queue")
 
 
@@ -114,7 +117,8 @@ async def finish(session: AsyncSession, taken: Taken) -> None:
 async def pending(session: AsyncSession, *, now: datetime) -> dict[str, int]:
     """Due rows per consumer: how far the workers are behind."""
     result = await session.execute(
-        text("SELECT consumer, count(*) AS count FROM change WHERE wake_at <= :now GROUP BY consumer"), {"now": now}
+        text("SELECT consumer, count(*) AS count FROM change WHERE wake_at <= :now GROUP BY consumer"),
+        {"now": now},
     )
     counts = {consumer.value: 0 for consumer in Consumer}
     counts.update((consumer, count) for consumer, count in result)
@@ -131,6 +135,9 @@ async def beat(session: AsyncSession, name: str, *, now: datetime, detail: str =
     )
 
 
+AWAY = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""The database's own errors: waited for and tried again as a whole."""
+
 Work = Callable[[AsyncSession, Taken, datetime], Awaitable[None]]
 Tick = Callable[[AsyncEngine, datetime], Awaitable[None]]
 
@@ -138,12 +145,39 @@ Tick = Callable[[AsyncEngine, datetime], Awaitable[None]]
 async def work_once(
     engine: AsyncEngine, *, consumer: Consumer, work: Work, now: datetime, limit: int = 1000
 ) -> int:
-    """One take in one transaction. Returns the number of codes worked off."""
+    """One take in one transaction. Returns the number of codes worked off. Where one of them breaks the work, the
+    take is worked off code by code, and only that one is put off."""
+    try:
+        async with session_scope(engine) as session:
+            taken = await take(session, consumer=consumer, now=now, limit=limit)
+            if taken.codes:
+                await work(session, taken, now)
+                await finish(session, taken)
+            return len(taken.codes)
+    except AWAY:
+        raise
+    except Exception as error:
+        log.error("a take failed, going on code by code", consumer=consumer.value, kind=type(error).__name__)
+    return await _one_by_one(engine, consumer=consumer, work=work, now=now, limit=limit)
+
+
+async def _one_by_one(
+    engine: AsyncEngine, *, consumer: Consumer, work: Work, now: datetime, limit: int
+) -> int:
+    """As work_once, each code behind a savepoint of its own; one that fails is tried again after POSTPONED."""
     async with session_scope(engine) as session:
         taken = await take(session, consumer=consumer, now=now, limit=limit)
-        if taken.codes:
-            await work(session, taken, now)
-            await finish(session, taken)
+        for code in taken.codes:
+            alone = replace(taken, rows=[row for row in taken.rows if row[2] == code], codes=[code])
+            try:
+                async with session.begin_nested():
+                    await work(session, alone, now)
+            except AWAY:
+                raise
+            except Exception as error:
+                log.error("a code is put off", consumer=consumer.value, code=code, kind=type(error).__name__)
+                await enqueue_wake(session, [(code, now + POSTPONED)], consumer=consumer, now=now)
+        await finish(session, taken)
         return len(taken.codes)
 
 
@@ -185,7 +219,7 @@ async def run_worker(
                     done = await work_once(engine, consumer=consumer, work=work, now=settings.now())
                 async with session_scope(engine) as session:
                     await beat(session, consumer.value, now=settings.now())
-            except (DBAPIError, asyncpg.PostgresError, OSError) as error:
+            except AWAY as error:
                 log.warning("database away, waiting", consumer=consumer.value, error=type(error).__name__)
                 await _sleep(stop, 2.0)
             with suppress(TimeoutError):

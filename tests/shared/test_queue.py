@@ -151,9 +151,9 @@ async def test_a_failed_take_gives_its_rows_back(engine: AsyncEngine) -> None:
 
     async def fails(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
         await queue.beat(session, "half done", now=now)
-        raise RuntimeError("half way")
+        raise ConnectionError("half way")
 
-    with pytest.raises(RuntimeError, match="half way"):
+    with pytest.raises(ConnectionError, match="half way"):
         await queue.work_once(engine, consumer=RECONCILE, work=fails, now=NOW)
     assert await left(engine) == ["a", "b"]
     async with session_scope(engine) as session:
@@ -161,6 +161,27 @@ async def test_a_failed_take_gives_its_rows_back(engine: AsyncEngine) -> None:
     seen = Seen()
     await once(engine, seen)
     assert seen.codes == ["a", "b"]
+
+
+async def test_a_code_that_breaks_its_worker_holds_up_no_other(engine: AsyncEngine) -> None:
+    await put(engine, "a", "broken", "c")
+    done: list[str] = []
+
+    async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
+        await session.execute(text("SELECT 1"))
+        if "broken" in taken.codes:
+            raise ZeroDivisionError
+        done.extend(taken.codes)
+
+    assert await queue.drain(engine, consumer=RECONCILE, work=work, now=NOW) == 3
+    assert sorted(done) == ["a", "c"]
+    assert await left(engine) == ["broken"], "put off, not lost"
+    assert await queue.drain(engine, consumer=RECONCILE, work=Seen().work, now=NOW) == 0
+    later = NOW + queue.POSTPONED
+    seen = Seen()
+    assert await queue.drain(engine, consumer=RECONCILE, work=seen.work, now=later) == 1
+    assert seen.codes == ["broken"]
+    assert await left(engine) == []
 
 
 async def test_a_rolled_back_change_was_never_queued(engine: AsyncEngine) -> None:
