@@ -1,7 +1,8 @@
 """TraCuuHoSo, code by code: whether a dossier that we know exists at the nation (portals.md §1.3).
 
 It tells existence only. Oldest check first, at most LOOKUPS_PER_SECOND; what was answered is written in
-batches, each a transaction. One run passes once over what is due at its start.
+batches, each a transaction. One run passes once over what is due at its start, and what arrives meanwhile goes
+first: a pass over all dossiers may last for hours.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ async def national_lookups(job: runs.Job, *, found_again: timedelta = FOUND_AGAI
     limit = int(min(BATCH, max(CONCURRENCY, rate * BATCH_SECONDS)))
     pace = Pace(rate)
     total: int | None = None
-    admitted = 1
-    while admitted:
-        async with job.page() as session:
-            admitted = await presence.admit(session, now=job.settings.now())
     async with NationalPortal.of(job.settings, retry=job.retry) as portal:
         while True:
+            admitted = 1
+            while admitted:
+                async with job.page() as session:
+                    admitted = await presence.admit(session, now=job.settings.now())
             async with job.page() as session:
                 if run.total is None and total is None:
                     total = await presence.count_due(

@@ -106,6 +106,36 @@ async def seen_but_refused(
                 codes.add(parse_dossier_code(head.code).code)
             except Invalid:
                 continue
+    await _is_there(session, sorted(codes), portal=portal, via=via, asked_at=asked_at, now=now)
+
+
+async def listed_as_before(
+    session: AsyncSession, codes: Sequence[str], *, asked_at: datetime, now: datetime
+) -> None:
+    """The national list holds these, in a form older than the copy that we keep: they are there all the same,
+    and a copy of them that had vanished is back."""
+    rows = await (await driver(session)).fetch(
+        """
+        UPDATE dossier SET vanished_at = NULL
+         WHERE portal = 'national' AND code = ANY($1::text[]) AND vanished_at IS NOT NULL RETURNING code
+        """,
+        list(codes),
+    )
+    await queue.enqueue(session, [row["code"] for row in rows], consumers=BOTH, now=now)
+    await _is_there(session, codes, portal=Portal.NATIONAL, via="list", asked_at=asked_at, now=now)
+
+
+async def _is_there(
+    session: AsyncSession,
+    codes: Sequence[str],
+    *,
+    portal: Portal,
+    via: str,
+    asked_at: datetime,
+    now: datetime,
+) -> None:
+    if not codes:
+        return
     rows = await (await driver(session)).fetch(
         """
         INSERT INTO presence AS p (code, portal, found, checked_at, via)
@@ -149,15 +179,24 @@ async def absent_from_list(
 
 
 async def vanish(
-    session: AsyncSession, *, start: datetime, end: datetime, listed: Sequence[str], now: datetime
+    session: AsyncSession,
+    *,
+    start: datetime,
+    end: datetime,
+    listed: Sequence[str],
+    asked_since: datetime,
+    now: datetime,
 ) -> int:
-    """National copies learnt from a list whose window no longer holds them. accept() brings them back when
-    they are listed again. Returns how many."""
+    """National copies learnt from a list whose window no longer holds them, nor has another window since
+    `asked_since`, the pass's first question. accept() brings them back when they are listed again. Returns how
+    many."""
     rows = await (await driver(session)).fetch(
         """
         WITH gone AS (
           SELECT code FROM dossier WHERE portal = 'national' AND via = 'list' AND vanished_at IS NULL
              AND received_at >= $1 AND received_at < $2 AND code <> ALL($3::text[])
+             AND NOT EXISTS (SELECT FROM presence p WHERE p.code = dossier.code AND p.portal = 'national'
+                                AND p.found AND p.via = 'list' AND p.checked_at >= $5)
            ORDER BY code FOR UPDATE
         )
         UPDATE dossier d SET vanished_at = $4 FROM gone g WHERE d.code = g.code AND d.portal = 'national'
@@ -167,6 +206,7 @@ async def vanish(
         end,
         list(listed),
         now,
+        asked_since,
     )
     return await queue.enqueue(session, [row["code"] for row in rows], consumers=BOTH, now=now)
 

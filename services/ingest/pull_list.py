@@ -16,7 +16,7 @@ from services.ingest import presence, runs
 from services.ingest.normalise import Head
 from services.ingest.portals import national_messages
 from services.ingest.portals.national import NationalPortal
-from services.ingest.service import accept
+from services.ingest.service import STALE, accept
 from shared.calendar import TZ
 from shared.db import driver
 from shared.vocabulary import Portal
@@ -67,9 +67,20 @@ async def national_dossiers(job: runs.Job) -> None:
                 await presence.seen_but_refused(
                     session, heads, portal=Portal.NATIONAL, via="list", asked_at=asked_at, now=asked_at
                 )
-                codes = [head.code for head in heads if type(head) is Head]
-                refused = [head.code for head in heads if type(head) is not Head and head.code]
-                await presence.vanish(session, start=start, end=end, listed=codes + refused, now=asked_at)
+                stale = [
+                    head.code
+                    for head, result in zip(heads, outcome.results, strict=True)
+                    if type(head) is Head and result == STALE
+                ]
+                await presence.listed_as_before(session, stale, asked_at=asked_at, now=asked_at)
+                await presence.vanish(
+                    session,
+                    start=start,
+                    end=end,
+                    listed=[head.code for head in heads if head.code],
+                    asked_since=windows.asked_at,
+                    now=asked_at,
+                )
                 cursor: dict[str, Any] = msgspec.to_builtins(windows)
                 await runs.advance(
                     session,

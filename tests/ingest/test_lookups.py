@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest import presence, pull
+from services.ingest import lookups, presence, pull
 from services.ingest.lookups import FAILED_AT_MOST
 from services.ingest.portals.http import PortalAnswerInvalid, PortalAway
 from services.ingest.service import accept
@@ -180,3 +181,50 @@ async def test_answers_before_the_portal_went_away_are_kept(engine: AsyncEngine,
         await pull.run_one(engine, here, *LOOKUPS, retry=QUICK)
     assert set(nation.asked) == set(codes) - kept
     assert set(await column(engine, "SELECT code FROM presence WHERE found")) == set(codes)
+
+
+async def test_what_arrives_during_a_pass_does_not_wait_for_its_end(
+    engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "BATCH", 2)
+    codes = [f"H31.135-260803-{n:04d}" for n in range(1, 9)]
+    nation = Nation(*codes)
+    await known(engine, *codes)
+    for code in codes:
+        await checked(engine, code, NOW - timedelta(days=2), True)
+    late = "H31.135-260803-0099"
+    arriving: list[asyncio.Task[object]] = []
+
+    async def arrive() -> None:
+        async with session_scope(engine) as session:
+            await accept(
+                session,
+                portal=Portal.SENT,
+                via="push",
+                door="test",
+                sender="test",
+                now=NOW,
+                heads=[make.head(late)],
+            )
+
+    def answer(call: Call) -> Any:
+        if not arriving and nation.asked:
+            arriving.append(asyncio.create_task(arrive()))
+        return nation(call)
+
+    async with serving(answer) as url:
+        here = leading_to(settings, url, lookups_per_second=20.0)
+        await pull.run_one(engine, here, *LOOKUPS, retry=QUICK)
+        await arriving[0]
+    assert late in nation.asked
+    assert nation.asked.index(late) < len(codes), "before what had been asked about in an earlier pass"
+
+
+async def test_the_portal_may_write_a_code_in_another_way(engine: AsyncEngine, settings: Settings) -> None:
+    code = "H31.135-260803-0001"
+    nation = Nation()
+    nation.odd = {code: ok({"error_code": 0, "result": [{"MaHoSo": " h31.135–260803–0001"}]})}
+    await known(engine, code)
+    async with serving(nation) as url:
+        await pull.run_one(engine, leading_to(settings, url), *LOOKUPS, retry=QUICK)
+    assert await rows(engine, "SELECT code, found FROM presence") == [(code, True)]

@@ -187,3 +187,20 @@ async def test_a_broken_pass_proves_no_absence_and_is_gone_on_with(
     # As of the first question of the pass, which came before all of its answers.
     assert await rows(engine, "SELECT code, checked_at FROM presence WHERE found = false") == [(C, NOW)]
     assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW]
+
+
+@pytest.mark.parametrize("moved_to", ["20261030080000", "20261101080000"])
+async def test_a_listed_dossier_is_there_also_where_its_form_is_older_than_our_copy(
+    engine: AsyncEngine, settings: Settings, moved_to: str
+) -> None:
+    """The nation corrects a receipt, earlier or later, and takes back an end: the newest event is an older one."""
+    await of_province(engine, **{A: "2026-10-30 15:00"})
+    nation = Nation(**{A: "20261031080000"})
+    nation.items[A]["NgayKetThucXuLy"] = "20261101170000"
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        await pull.run_one(engine, here, *LIST, retry=QUICK)
+        nation.items[A] = {"NgayTiepNhan": moved_to}
+        await pull.run_one(engine, at(here, NOW + timedelta(hours=1)), *LIST, retry=QUICK)
+    assert await column(engine, "SELECT vanished_at FROM dossier WHERE portal = 'national'") == [None]
+    assert await column(engine, "SELECT code FROM presence WHERE NOT found") == []

@@ -17,7 +17,7 @@ import msgspec
 from services.ingest.portals.http import Connection, PortalRefused, Retry
 from shared.calendar import TZ
 from shared.errors import Forbidden, Invalid
-from shared.identifiers import procedure_code
+from shared.identifiers import parse_dossier_code, procedure_code
 from shared.settings import Settings
 
 Rows = TypeVar("Rows")
@@ -68,6 +68,13 @@ class _Data(msgspec.Struct):
 
 class _Found(msgspec.Struct):
     MaHoSo: str | None = None
+
+
+def _canonical(code: str) -> str | None:
+    try:
+        return parse_dossier_code(code).code
+    except Invalid:
+        return None
 
 
 def unwrap(body: bytes) -> Envelope | None:
@@ -163,7 +170,8 @@ class NationalPortal(Connection):
         """TraCuuHoSo: whether the portal holds this dossier. An answer that tells of another code proves
         nothing: PortalAnswerInvalid."""
         rows = await self._rows(INTEGRATION, "TraCuuHoSo", list[_Found], {"mahoso": code})
-        if any(row.MaHoSo for row in rows) and code not in {row.MaHoSo for row in rows}:
+        told = [row.MaHoSo for row in rows if row.MaHoSo]
+        if told and code not in map(_canonical, told):
             raise self.answer_invalid()
         return bool(rows)
 
