@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -26,8 +26,11 @@ BODY_LIMIT = 20 * 1024 * 1024
 """Bytes of a JSON body (api.md). NDJSON is a stream and has a line limit instead."""
 
 
-def create_app(title: str, *routers: APIRouter, settings: Settings) -> FastAPI:
-    """An application of these routers on the settings' database. Raises ValueError without a DATABASE_URL."""
+def create_app(
+    title: str, *routers: APIRouter, settings: Settings, workers: Sequence[str] = operations.WORKERS
+) -> FastAPI:
+    """An application of these routers on the settings' database, ready when these workers live. Raises ValueError
+    without a DATABASE_URL."""
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is needed; `chiso up` hands it down")
     url = settings.database_url
@@ -48,6 +51,7 @@ def create_app(title: str, *routers: APIRouter, settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings = settings
+    app.state.workers = tuple(workers)
     app.state.registry = CollectorRegistry()
     requests = Counter(
         "chiso_requests_total", "Requests", ["method", "route", "status"], registry=app.state.registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,14 +12,13 @@ from sqlalchemy import text
 
 from migrations import runner
 from shared import queue
+from shared.alive import SILENCE
 from shared.db import Session
 from shared.vocabulary import Consumer
 
 router = APIRouter(tags=["operations"])
 
 WORKERS = ("ingest", Consumer.RECONCILE.value, Consumer.INDICATORS.value)
-SILENCE = timedelta(seconds=60)
-"""A worker that has not been heard of for so long counts as away."""
 
 
 @router.get("/health", summary="Alive")
@@ -29,7 +28,8 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready", summary="Ready: database, migrations, workers, first sync")
 async def ready(request: Request, session: Session) -> JSONResponse:
-    """200 when all is well, else 503 with what is missing. Under `make run` only after the first sync's summary."""
+    """200 when all is well, else 503 with what is missing. A service that runs apart needs its own worker only, and
+    tells of all. Under `make run` only after the first sync's summary."""
     settings = request.app.state.settings
     now = settings.now()
     found, head = await runner.current(await session.connection()), runner.head()
@@ -42,7 +42,8 @@ async def ready(request: Request, session: Session) -> JSONResponse:
         beats: dict[str, datetime] = {name: at for name, at in rows}  # noqa: C416 - dict() takes a Result for a mapping
         detail["workers"] = {name: _since(now, beats.get(name)) for name in WORKERS}
         # The database's clock and a fixed CHISO_NOW may differ; a heartbeat from the future is no silence.
-        missing += [f"worker {n}" for n in WORKERS if n not in beats or now - beats[n] > SILENCE]
+        needed = request.app.state.workers
+        missing += [f"worker {n}" for n in needed if n not in beats or now - beats[n] > SILENCE]
         detail["pending_changes"] = await queue.pending(session, now=now)
         detail["last_sync"] = {
             f"{portal}/{subject}": at.isoformat()

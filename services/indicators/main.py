@@ -15,4 +15,4 @@ routers = (api.router,)
 def create() -> FastAPI:
     settings = get_settings()
     logging.configure(settings.log_level)
-    return create_app("chiso · indicators", *routers, settings=settings)
+    return create_app("chiso · indicators", *routers, settings=settings, workers=("indicators",))

@@ -15,4 +15,4 @@ routers = (api.router, dvcqg.router, sync_api.router)
 def create() -> FastAPI:
     settings = get_settings()
     logging.configure(settings.log_level)
-    return create_app("chiso · ingest", *routers, settings=settings)
+    return create_app("chiso · ingest", *routers, settings=settings, workers=("ingest",))

@@ -15,4 +15,4 @@ routers = (api.router, decisions_api.router)
 def create() -> FastAPI:
     settings = get_settings()
     logging.configure(settings.log_level)
-    return create_app("chiso · reconcile", *routers, settings=settings)
+    return create_app("chiso · reconcile", *routers, settings=settings, workers=("reconcile",))
