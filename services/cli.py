@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -30,7 +31,7 @@ from services.indicators import main as indicators
 from services.indicators import recount as recounting
 from services.indicators import worker as indicators_worker
 from services.ingest import main as ingest
-from services.ingest import pull, run_queries
+from services.ingest import pull, run_queries, runs
 from services.ingest import worker as ingest_worker
 from services.reconcile import main as reconcile_main
 from services.reconcile import worker as reconcile_worker
@@ -79,7 +80,11 @@ def down() -> None:
     if server is not None:
         server.stop()
         stopped.append(f"PostgreSQL (pid {server.pid})")
-    console.print("stopped: " + ", ".join(stopped) if stopped else "nothing was running", highlight=False)
+    console.print(
+        "stopped: " + ", ".join(stopped) if stopped else "nothing was running",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @command.command()
@@ -113,9 +118,14 @@ def work(name: Annotated[str, typer.Argument(help="ingest, reconcile or indicato
 
 @command.command()
 def sync(portal: Portal, subject: Subject) -> None:
-    """Pull one subject of a portal now, with progress, in this process."""
-    settings = get_settings()
-    with _bar() as bar, _services_url(settings) as url:
+    """Pull one subject of a portal now, with progress, in this process.
+
+    Without NATIONAL_URL and PROVINCIAL_URL: from the sandbox of the `chiso up` that runs on this DATA_DIR.
+    """
+    settings = everything.on_running_sandbox(get_settings())
+    runs.check_subject(portal, subject, settings)
+    logging.configure(settings.log_level if "log_level" in settings.model_fields_set else "WARNING")
+    with _services_url(settings) as url, _bar() as bar:
         task = bar.add_task(f"{portal.value} {subject.value}", total=None)
 
         async def once() -> None:
@@ -130,7 +140,14 @@ def sync(portal: Portal, subject: Subject) -> None:
                 async with session_scope(engine) as session:
                     run = await run_queries.read(session, run_id)
             bar.stop()
-            _table([run])
+            counts = ", ".join(
+                f"{run[name]} {name}" for name in ("accepted", "unchanged", "stale", "rejected")
+            )
+            console.print(
+                f"run {run_id} {run['state']}: {run['items']} items ({counts})",
+                highlight=False,
+                soft_wrap=True,
+            )
 
         asyncio.run(once())
 
@@ -142,7 +159,12 @@ def reconcile() -> None:
 
     async def full() -> None:
         async with _engine(url) as engine:
-            _table([await reconcile_worker.full(engine, settings.now())])
+            found = await reconcile_worker.full(engine, settings.now())
+        compared = found.pop("compared", 0)
+        changes = ", ".join(f"{number} {what}" for what, number in found.items() if number)
+        console.print(
+            f"{compared} dossiers compared again; findings: {changes or 'none changed'}", highlight=False
+        )
 
     with _services_url(settings) as url:
         asyncio.run(full())
@@ -256,6 +278,9 @@ def _table(rows: Sequence[Mapping[str, object]]) -> None:
 
 def main() -> None:
     """The entry point. What a person can mend is said in a line, not in a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 gets question marks, not a crash
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         command()
     except SettingsInvalid as error:

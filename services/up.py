@@ -67,6 +67,7 @@ def run(settings: Settings, console: Console) -> None:
                 sandbox_url = f"http://127.0.0.1:{_free_port(settings.sandbox_port, settings.port)}"
                 env |= _sandbox_environment(sandbox_url)
                 anchor = _anchor(settings, data_dir)
+                write_private(data_dir / "portals.json", json.dumps({"sandbox": sandbox_url}))
                 running.start(_sandbox(settings, sandbox_url, base_url, keys[Role.INTEGRATOR], anchor))
             # The integrator's first pushes are hundreds of requests that went well: they would drown what is found.
             quiet = (
@@ -83,6 +84,16 @@ def run(settings: Settings, console: Console) -> None:
         else:
             running.say("chiso", f"the API listens on {base_url}")
             running.watch()
+
+
+def on_running_sandbox(settings: Settings) -> Settings:
+    """For commands beside a running `chiso up`: the settings that lead to its sandbox, where there is one and no portal
+    is set."""
+    url = read_json(settings.data_dir / "portals.json").get("sandbox", "")
+    if settings.national_url or settings.provincial_url or not (url and _listens(url)):
+        return settings
+    changed = {name.lower(): value for name, value in _sandbox_environment(url).items()}
+    return Settings(**(settings.model_dump(exclude_unset=True) | changed))
 
 
 def _database(settings: Settings, data_dir: Path, running: Supervisor) -> postgres.Provisioned:

@@ -16,6 +16,8 @@ import pytest
 
 from services import supervisor
 from services.supervisor import born
+from services.up import on_running_sandbox
+from shared.settings import Settings
 
 RUN = """
 import json, sys
@@ -253,3 +255,14 @@ def test_down_without_a_run(tmp_path: Path) -> None:
     done = chiso("down", DATA_DIR=str(tmp_path / "none"))
     assert (done.returncode, done.stdout.strip()) == (0, "nothing was running")
     assert not (tmp_path / "none").exists()
+
+
+def test_commands_beside_a_run_find_its_sandbox(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]
+    with socket.create_server(("127.0.0.1", 0)) as sandbox:
+        url = f"http://127.0.0.1:{sandbox.getsockname()[1]}"
+        (tmp_path / "portals.json").write_text(json.dumps({"sandbox": url}))
+        assert on_running_sandbox(settings).national_url == f"{url}/national"
+        own = settings.model_copy(update={"provincial_url": "https://portal.example.vn"})
+        assert on_running_sandbox(own) is own
+    assert on_running_sandbox(settings) is settings
