@@ -22,6 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from migrations import runner
@@ -89,7 +90,10 @@ def down() -> None:
 
 @command.command()
 def migrate() -> None:
-    """Bring the tables up to date, on DATABASE_OWNER_URL, else DATABASE_URL, else the embedded server."""
+    """Bring the tables up to date, on DATABASE_OWNER_URL, else DATABASE_URL, else the embedded server.
+
+    With both addresses, the role of DATABASE_URL is given its rights, and made where the owner may make roles.
+    """
     settings = get_settings()
     with _owner_url(settings) as url:
         runner.run(url)
@@ -311,6 +315,17 @@ def _services_url(settings: Settings) -> Iterator[str]:
 
 @contextmanager
 def _owner_url(settings: Settings) -> Iterator[str]:
+    if settings.database_owner_url is not None and settings.database_url is not None:
+        name = make_url(settings.database_owner_url).database or "chiso"
+        yield asyncio.run(
+            postgres.provision(
+                settings.database_owner_url,
+                data_dir=settings.data_dir,
+                database=name,
+                app_url=settings.database_url,
+            )
+        ).owner_url
+        return
     if settings.owner_url is not None:
         yield settings.owner_url
         return
