@@ -18,7 +18,7 @@ import msgspec
 from shared.calendar import TZ, parse_wire
 from shared.errors import Invalid
 from shared.identifiers import DossierCode, parse_dossier_code, parse_procedure_code
-from shared.vocabulary import DossierStatus
+from shared.vocabulary import DossierStatus, Portal
 
 NO_TIME = "1970-01-01T07:00:00+07:00"
 """The version of a message that tells of no moment at all: older than any that does."""
@@ -89,6 +89,8 @@ class Refusal(NamedTuple):
     en: str
     digest: bytes
     content: dict[str, Any] | None
+    dropped: tuple[str, ...] = ()
+    """Paths of the fields whose values are not in `content`, because they could name somebody."""
 
 
 class Refused(Invalid):
@@ -106,9 +108,10 @@ def refusal(error: Invalid, *, position: int, raw: bytes, item: msgspec.Struct |
     The field at fault is kept only as far as it is a plain code or time: a name typed into it must not stay."""
     content = None
     code = None
+    dropped: list[str] = []
     if item is not None:
         fields = msgspec.to_builtins(item)
-        content = {name: value for name, value in fields.items() if _harmless(value)}
+        content = _kept(fields, "", dropped)
         named = fields.get("MaHoSo") or fields.get("code") or fields.get("nationCode")
         if isinstance(named, str) and _harmless(named):
             code = named[:100]
@@ -120,7 +123,43 @@ def refusal(error: Invalid, *, position: int, raw: bytes, item: msgspec.Struct |
         en=error.en,
         digest=hashlib.blake2b(raw, digest_size=16).digest(),
         content=content,
+        dropped=tuple(dropped[:DROPPED_LIMIT]),
     )
+
+
+DROPPED_LIMIT = 50
+"""Paths of dropped fields that are kept, at the most."""
+_LISTED = 20
+"""Entries of a list within a refused item that are kept, at the most."""
+
+_WORDS = frozenset({*(portal.value for portal in Portal), "in_person", "online", "post"})
+_UNIT_FIELDS = frozenset({"unit_name", "DonViXuLy"})
+_UNIT_NAME = re.compile(
+    r"(?:UBND|Ủy ban nhân dân|Uỷ ban nhân dân|Sở|Ban|Cục|Chi cục|Chi nhánh|Phòng|Trung tâm|Văn phòng|Thanh tra|Bộ)"
+    r" [^0-9@]{1,120}",
+    re.IGNORECASE,
+)
+
+
+def _kept(fields: dict[str, Any], path: str, dropped: list[str]) -> dict[str, Any]:
+    """The harmless values, down to those within structures; paths of all others go to `dropped`."""
+    kept: dict[str, Any] = {}
+    for name, value in fields.items():
+        where = f"{path}{name}"
+        if isinstance(value, dict):
+            kept[name] = _kept(value, f"{where}.", dropped)
+        elif isinstance(value, list):
+            if len(value) > _LISTED or any(not isinstance(each, dict) for each in value):
+                dropped.append(where)
+            else:
+                kept[name] = [_kept(each, f"{where}.", dropped) for each in value]
+        elif _harmless(value) or (
+            name in _UNIT_FIELDS and isinstance(value, str) and _UNIT_NAME.fullmatch(value)
+        ):
+            kept[name] = value
+        else:
+            dropped.append(where)
+    return kept
 
 
 def _harmless(value: object) -> bool:
@@ -132,7 +171,7 @@ def _harmless(value: object) -> bool:
         return abs(value) < 1000
     if not isinstance(value, str) or len(value) > 60:
         return False
-    if not value or value in STATUSES:
+    if not value or value in STATUSES or value in _WORDS:
         return True
     try:
         if parse_dossier_code(value).known:

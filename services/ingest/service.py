@@ -293,22 +293,27 @@ async def _quarantine(
             r.digest,
             r.position,
             r.content and _json.encode(r.content).decode(),
+            # An array of arrays would have to be rectangular: the paths travel as one text each.
+            "\n".join(r.dropped),
         )
         for r in {(r.digest, r.field): r for r in refused}.values()
     ]
     rows.sort(key=lambda row: (row[3], row[1]))
     await (await driver(session)).execute(
         """
-        INSERT INTO quarantine (door, portal, sender, refused_at, code, field, reason, digest, position, content)
-        SELECT $1, $2, $3, $4, t.* FROM
-          unnest($5::text[], $6::text[], $7::text[], $8::bytea[], $9::int8[], $10::jsonb[]) AS t
+        INSERT INTO quarantine
+          (door, portal, sender, refused_at, code, field, reason, digest, position, content, dropped)
+        SELECT $1, $2, $3, $4, t.code, t.field, t.reason, t.digest, t.position, t.content,
+               CASE WHEN t.dropped = '' THEN '{}' ELSE string_to_array(t.dropped, E'\n') END
+          FROM unnest($5::text[], $6::text[], $7::text[], $8::bytea[], $9::int8[], $10::jsonb[], $11::text[])
+            AS t(code, field, reason, digest, position, content, dropped)
         ON CONFLICT (digest, door, field) DO UPDATE SET refused_at = excluded.refused_at
         """,
         door,
         portal.value,
         sender,
         now,
-        *rows_to_columns(rows, 6),
+        *rows_to_columns(rows, 7),
     )
 
 

@@ -10,7 +10,9 @@ from shared.models.decision import Decision, DecisionRow
 from shared.models.dossier import Dossier, DossierStep, Presence
 from shared.models.finding import Comparison, Finding, FindingEvent
 from shared.models.heartbeat import Heartbeat
+from shared.models.import_run import ImportRun
 from shared.models.procedure import Procedure
+from shared.models.push import PushReceipt
 from shared.models.quarantine import Quarantine
 from shared.models.record import Record
 from shared.models.sync import SyncRun, SyncState
@@ -29,9 +31,11 @@ __all__ = [
     "Finding",
     "FindingEvent",
     "Heartbeat",
+    "ImportRun",
     "PeriodOpened",
     "Presence",
     "Procedure",
+    "PushReceipt",
     "Quarantine",
     "Record",
     "SyncRun",

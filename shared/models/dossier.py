@@ -58,8 +58,19 @@ class Dossier(Record):
 
     __table_args__ = (
         Index(None, "portal", "received_at"),
+        # The names and codes by which units are called, where no code of ours said which unit it is: an alias that is
+        # set finds the copies that it concerns, and only those (services/ingest/naming.py).
         Index(
-            "ix_dossier_unmapped", "unit_via", postgresql_where=text("unit_via in ('none', 'dossier_code')")
+            "ix_dossier_unit_name",
+            "unit_via",
+            "unit_name",
+            postgresql_where=text("unit_via <> 'agency_code'"),
+        ),
+        Index(
+            "ix_dossier_agency_code",
+            "unit_via",
+            "agency_code",
+            postgresql_where=text("unit_via <> 'agency_code' AND agency_code IS NOT NULL"),
         ),
     )
 

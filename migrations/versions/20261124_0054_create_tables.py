@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "a87413d1b6a3"
+revision = "531fd2a2f0cb"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -131,13 +131,20 @@ def upgrade() -> None:
         sa.Column("vanished_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("code", "portal", name=op.f("pk_dossier")),
     )
+    op.create_index(
+        "ix_dossier_agency_code",
+        "dossier",
+        ["unit_via", "agency_code"],
+        unique=False,
+        postgresql_where=sa.text("unit_via <> 'agency_code' AND agency_code IS NOT NULL"),
+    )
     op.create_index(op.f("ix_dossier_portal_received_at"), "dossier", ["portal", "received_at"], unique=False)
     op.create_index(
-        "ix_dossier_unmapped",
+        "ix_dossier_unit_name",
         "dossier",
-        ["unit_via"],
+        ["unit_via", "unit_name"],
         unique=False,
-        postgresql_where=sa.text("unit_via in ('none', 'dossier_code')"),
+        postgresql_where=sa.text("unit_via <> 'agency_code'"),
     )
     op.create_table(
         "dossier_step",
@@ -195,6 +202,33 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_heartbeat")),
     )
     op.create_table(
+        "import_run",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("task", sa.LargeBinary(), nullable=False),
+        sa.Column("kind", sa.Text(collation="C"), nullable=False),
+        sa.Column("portal", sa.Text(collation="C"), nullable=True),
+        sa.Column("period", sa.Text(collation="C"), nullable=True),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("name_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(collation="C"), nullable=False),
+        sa.Column("requested_by", sa.Text(collation="C"), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("cursor", sa.Integer(), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=True),
+        sa.Column("items", sa.Integer(), nullable=False),
+        sa.Column("accepted", sa.Integer(), nullable=False),
+        sa.Column("unchanged", sa.Integer(), nullable=False),
+        sa.Column("stale", sa.Integer(), nullable=False),
+        sa.Column("rejected", sa.Integer(), nullable=False),
+        sa.Column("report", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_import_run")),
+    )
+    op.create_index("uq_import_run_task", "import_run", ["task"], unique=True)
+    op.create_table(
         "period_opened",
         sa.Column("period", sa.Text(collation="C"), nullable=False),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
@@ -237,6 +271,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("code", name=op.f("pk_procedure")),
     )
     op.create_table(
+        "push_receipt",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True, cache=100), nullable=False),
+        sa.Column("key_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("door", sa.Text(collation="C"), nullable=False),
+        sa.Column("portal", sa.Text(collation="C"), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("stream_id", sa.BigInteger(), nullable=True),
+        sa.Column("first_index", sa.BigInteger(), nullable=False),
+        sa.Column("accepted", sa.Integer(), nullable=False),
+        sa.Column("unchanged", sa.Integer(), nullable=False),
+        sa.Column("stale", sa.Integer(), nullable=False),
+        sa.Column("rejected", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(collation="C"), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("items", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_push_receipt")),
+    )
+    op.create_index(op.f("ix_push_receipt_key_id_id"), "push_receipt", ["key_id", "id"], unique=False)
+    op.create_table(
         "quarantine",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("door", sa.Text(collation="C"), nullable=False),
@@ -247,8 +300,12 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("content", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("dropped", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("sender", sa.Text(collation="C"), nullable=False),
         sa.Column("refused_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("replayed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("replayed_by", sa.Text(collation="C"), nullable=True),
+        sa.Column("result", sa.Text(collation="C"), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantine")),
     )
     op.create_index("uq_quarantine_refusal", "quarantine", ["digest", "door", "field"], unique=True)
@@ -367,10 +424,14 @@ def downgrade() -> None:
     op.drop_table("sync_run")
     op.drop_index("uq_quarantine_refusal", table_name="quarantine")
     op.drop_table("quarantine")
+    op.drop_index(op.f("ix_push_receipt_key_id_id"), table_name="push_receipt")
+    op.drop_table("push_receipt")
     op.drop_table("procedure")
     op.drop_index("ix_presence_oldest", table_name="presence")
     op.drop_table("presence")
     op.drop_table("period_opened")
+    op.drop_index("uq_import_run_task", table_name="import_run")
+    op.drop_table("import_run")
     op.drop_table("heartbeat")
     op.drop_index(op.f("ix_finding_event_finding_id_at"), table_name="finding_event")
     op.drop_table("finding_event")
@@ -380,11 +441,14 @@ def downgrade() -> None:
     op.drop_table("finding")
     op.drop_table("dossier_step")
     op.drop_index(
-        "ix_dossier_unmapped",
-        table_name="dossier",
-        postgresql_where=sa.text("unit_via in ('none', 'dossier_code')"),
+        "ix_dossier_unit_name", table_name="dossier", postgresql_where=sa.text("unit_via <> 'agency_code'")
     )
     op.drop_index(op.f("ix_dossier_portal_received_at"), table_name="dossier")
+    op.drop_index(
+        "ix_dossier_agency_code",
+        table_name="dossier",
+        postgresql_where=sa.text("unit_via <> 'agency_code' AND agency_code IS NOT NULL"),
+    )
     op.drop_table("dossier")
     op.drop_table("decision")
     op.drop_index(op.f("ix_comparison_unit_code_received_at"), table_name="comparison")
