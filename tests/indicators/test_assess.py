@@ -211,6 +211,9 @@ BARE = BASE._replace(known=int(Known.STATUS | Known.RECEIVED_AT))
         ([BASE._replace(vanished=True), COPIES["sent"]], False, Basis.COUNTED, Source.ABSENT),
         ([BARE, COPIES["sent"]], None, Basis.COUNTED, Source.SENT_CONFIRMED),
         ([BARE], None, Basis.COUNTED, Source.NATIONAL),
+        # Of what was sent only steps have come: nothing to count by, and it hides no other copy.
+        ([BARE, COPIES["sent"]._replace(version=None)], None, Basis.COUNTED, Source.NATIONAL),
+        ([COPIES["sent"]._replace(version=None)], None, Basis.COUNTED, Source.NO_COPY),
         ([BASE._replace(known=int(Known.OFFICER))], None, Basis.COUNTED, Source.NO_COPY),
         ([COPIES["provincial"]], True, Basis.COUNTED, Source.NO_COPY),
         ([COPIES["provincial"]], False, Basis.PROVINCIAL, Source.PROVINCIAL),

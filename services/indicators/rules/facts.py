@@ -69,9 +69,9 @@ def choose(copies: Sequence[Copy], presence: bool | None, basis: Basis) -> tuple
     Counted: the national copy where it knows what the rule needs, else what was sent: confirmed where a
     look-up found the code or the nation shows a copy, unconfirmed without any proof, not at all where a
     look-up did not find it (presence False); else a national copy that knows at least state and receipt. A
-    copy that has vanished from its portal is none.
+    copy that has vanished from its portal is none, nor is one of which only steps have come (no version).
     """
-    by_portal = {copy.portal: copy for copy in copies if not copy.vanished}
+    by_portal = {copy.portal: copy for copy in copies if not copy.vanished and copy.version is not None}
     if basis is Basis.PROVINCIAL:
         provincial = by_portal.get(Portal.PROVINCIAL)
         return (Source.PROVINCIAL, provincial) if provincial else (Source.NO_COPY, None)
