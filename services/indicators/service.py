@@ -8,7 +8,7 @@ each other, and cost follows the dossiers taken, not those that are there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -22,6 +22,9 @@ from shared.calendar import Period, period_of
 from shared.db import driver, rows_to_columns
 from shared.reasons import Source
 from shared.vocabulary import Basis, Consumer
+
+_CLOCKS_APART = timedelta(days=1)
+"""By how much two machines' clocks may differ; what was written from further ahead was a wrong clock."""
 
 Key = tuple[str, str, str]
 """Code, basis, period."""
@@ -109,8 +112,11 @@ async def _lock(
 async def _not_before_opened(connection: asyncpg.Connection, now: datetime) -> datetime:
     """`now`, but not before the newest opened month. Its job waited for every worker that had locked rows
     and has carried in what it saw; a worker that read its clock just before and came to its rows just after
-    would leave its dossiers out of the month. Must run after _lock."""
-    newest = await connection.fetchval("SELECT max(period) FROM period_opened")
+    would leave its dossiers out of the month. Must run after _lock. A month that a wrong clock opened days
+    ahead is not believed."""
+    newest = await connection.fetchval(
+        "SELECT max(period) FROM period_opened WHERE opened_at <= $1", now + _CLOCKS_APART
+    )
     return now if newest is None else max(now, Period.parse(newest).start)
 
 
@@ -192,10 +198,12 @@ async def open_period(session: AsyncSession, *, now: datetime) -> int | None:
     carry it in. Works off any number of missed months, for an assessment covers them all. Returns the
     number of dossiers, None where the month has been opened already.
 
-    It waits for the workers that hold rows, and keeps new ones waiting, so that none slips between.
+    It waits for the workers that hold rows, and keeps new ones waiting, so that none slips between. Months
+    that a wrong clock opened ahead are opened again in their time.
     """
     connection = await driver(session)
     month = period_of("month", now).key
+    await connection.execute("DELETE FROM period_opened WHERE opened_at > $1", now + _CLOCKS_APART)
     if await connection.fetchval("SELECT 1 FROM period_opened WHERE period = $1", month):
         return None
     mine = await connection.fetchval(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.indicators import queries, recount, worker
+from services.indicators import queries, recount, service, worker
 from services.indicators.queries import Scope
 from services.ingest import service as ingest
 from services.ingest.normalise import Head
@@ -104,6 +104,18 @@ async def test_a_worker_whose_clock_lags_behind_the_opened_month_still_carries_o
     late = moment("2026-09-01") - timedelta(microseconds=1)
     await queue.drain(engine, consumer=Consumer.INDICATORS, work=worker.work, now=late)
     assert (await counts(engine, "2026-09"))["dossiers"] == 1
+
+
+async def test_a_clock_that_was_far_ahead_does_no_lasting_harm(engine: AsyncEngine) -> None:
+    await base(engine)
+    await send(engine, make.head(due_at=moment("2026-08-20 17:00")), now=NOW)
+    async with session_scope(engine) as session:
+        await service.open_period(session, now=moment("2026-10-01 00:00"))
+    await drain(engine, NOW)
+    assert (await counts(engine, "2026-08"))["on_time"] == 1
+    assert (await counts(engine, "2026-10"))["dossiers"] == 0
+    await drain(engine, moment("2026-10-01 00:00"))
+    assert (await counts(engine, "2026-10"))["dossiers"] == 1
 
 
 async def test_two_workers_on_the_same_codes(engine: AsyncEngine) -> None:
