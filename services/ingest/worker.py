@@ -102,14 +102,16 @@ class Worker:
         self._retry = retry
         self._tasks: dict[tuple[Portal, Subject], asyncio.Task[None]] = {}
         self._due: dict[tuple[Portal, Subject], float] = {}
+        self._ended: set[tuple[Portal, Subject]] = set()
 
     async def turn(self) -> None:
         """Ask for what is due, begin what nobody works on, and give a sign of life."""
         settings = self._settings
         async with session_scope(self._engine) as session:
             waiting = await run_queries.active(session)
-            ended = await run_queries.ended(session)
-            for portal, subject in self._to_ask_for({(p, s) for _, p, s in waiting}, ended):
+            if not self._ended.issuperset(self._wanted()):  # it reads all runs that ever were
+                self._ended = await run_queries.ended(session)
+            for portal, subject in self._to_ask_for({(p, s) for _, p, s in waiting}, self._ended):
                 with suppress(runs.RunActive):  # another worker was quicker
                     run_id = await runs.request(
                         session,
