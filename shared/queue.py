@@ -136,7 +136,17 @@ async def beat(session: AsyncSession, name: str, *, now: datetime, detail: str =
 
 
 AWAY = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
-"""The database's own errors: waited for and tried again as a whole."""
+"""The database's own errors: waited for and tried again as a whole, except what `_of_the_work` says."""
+
+_WORK_STATES = ("22", "23")
+"""SQLSTATE classes of a value, or of a rule of a table, that PostgreSQL refuses: it will again."""
+
+
+def _of_the_work(error: Exception) -> bool:
+    """Whether repeating would meet the same error: then one code must not keep all others waiting."""
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    return state[:2] in _WORK_STATES or not isinstance(error, AWAY)
+
 
 Work = Callable[[AsyncSession, Taken, datetime], Awaitable[None]]
 Tick = Callable[[AsyncEngine, datetime], Awaitable[None]]
@@ -154,9 +164,9 @@ async def work_once(
                 await work(session, taken, now)
                 await finish(session, taken)
             return len(taken.codes)
-    except AWAY:
-        raise
     except Exception as error:
+        if not _of_the_work(error):
+            raise
         log.error("a take failed, going on code by code", consumer=consumer.value, kind=type(error).__name__)
     return await _one_by_one(engine, consumer=consumer, work=work, now=now, limit=limit)
 
@@ -172,9 +182,9 @@ async def _one_by_one(
             try:
                 async with session.begin_nested():
                     await work(session, alone, now)
-            except AWAY:
-                raise
             except Exception as error:
+                if not _of_the_work(error):
+                    raise
                 log.error("a code is put off", consumer=consumer.value, code=code, kind=type(error).__name__)
                 await enqueue_wake(session, [(code, now + POSTPONED)], consumer=consumer, now=now)
         await finish(session, taken)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -163,14 +163,29 @@ async def test_a_failed_take_gives_its_rows_back(engine: AsyncEngine) -> None:
     assert seen.codes == ["a", "b"]
 
 
-async def test_a_code_that_breaks_its_worker_holds_up_no_other(engine: AsyncEngine) -> None:
+async def by_itself(session: AsyncSession) -> None:
+    raise ZeroDivisionError
+
+
+async def by_a_statement(session: AsyncSession) -> None:
+    await session.execute(text("SELECT 1 / 0"))
+
+
+async def by_the_driver(session: AsyncSession) -> None:
+    await (await driver(session)).execute("INSERT INTO heartbeat (name) VALUES (NULL)")
+
+
+@pytest.mark.parametrize("fail", [by_itself, by_a_statement, by_the_driver])
+async def test_a_code_that_breaks_its_worker_holds_up_no_other(
+    engine: AsyncEngine, fail: Callable[[AsyncSession], Awaitable[None]]
+) -> None:
     await put(engine, "a", "broken", "c")
     done: list[str] = []
 
     async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
         await session.execute(text("SELECT 1"))
         if "broken" in taken.codes:
-            raise ZeroDivisionError
+            await fail(session)
         done.extend(taken.codes)
 
     assert await queue.drain(engine, consumer=RECONCILE, work=work, now=NOW) == 3
