@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.ingest.portals.national_reference import ListedProcedure, ProcedureRow, UnitRow
+from services.ingest.resolve import hold
 from shared.db import driver, rows_to_columns
 from shared.identifiers import unit_name_key
 
@@ -27,6 +28,7 @@ async def write_units(
     ordered = sorted({row.code: row for row in rows}.values())
     columns = rows_to_columns([tuple(row) for row in ordered], 5)
     connection = await driver(session)
+    await hold(connection)
     written = await connection.fetch(
         """
         INSERT INTO unit (code, valid_from, name, level, parent_code, mark, source, updated_at)
@@ -74,7 +76,9 @@ async def write_aliases(
             codes.setdefault(key, set()).add(code)
             written_as.setdefault(key, name)
     rows = [(key, written_as[key], next(iter(of))) for key, of in sorted(codes.items()) if len(of) == 1]
-    changed = await (await driver(session)).fetch(
+    connection = await driver(session)
+    await hold(connection)
+    changed = await connection.fetch(
         """
         INSERT INTO unit_alias AS a (name_key, valid_from, name, unit_code, source, updated_at)
         SELECT t.name_key, $4, t.name, t.unit_code, $5, $6

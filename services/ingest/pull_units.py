@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from services.ingest import directory, runs
+from services.ingest.naming import re_resolve
 from services.ingest.normalise import Refused, clean
 from services.ingest.portals import igate_units
 from services.ingest.portals import national_reference as reference
 from services.ingest.portals.national import NationalPortal
 from services.ingest.portals.provincial import ProvincialPortal
 from services.ingest.reference_rows import gather, quarantine, read_rows
-from services.ingest.service import re_resolve
 from shared.identifiers import is_within, normalise_unit_code
 from shared.vocabulary import Mark
 

@@ -16,11 +16,11 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.ingest import queries
-from services.ingest.normalise import Head, Refusal, Step, stamp
+from services.ingest.normalise import Head, Refusal, Step
 from services.ingest.resolve import load
 from shared import queue
 from shared.db import copy_text, driver, rows_to_columns
-from shared.vocabulary import Consumer, Known, Portal, UnitVia
+from shared.vocabulary import Consumer, Known, Portal
 
 ACCEPTED, UNCHANGED, STALE, REJECTED = "accepted", "unchanged", "stale", "rejected"
 
@@ -203,11 +203,10 @@ async def _write_heads(
             before = newest.get(head.code)
             if before is None or head.version >= before.version:
                 newest[head.code] = head
-    directory = await load(session)
-    resolve = directory.resolve
+    connection = await driver(session)
+    resolve = (await load(session, connection)).resolve
     units = [resolve(h.agency_code, h.unit_name, h.code, h.received_at) for h in newest.values()]
     columns = [*zip(*newest.values(), strict=True), *zip(*units, strict=True)]
-    connection = await driver(session)
     if len(newest) < _COPY_FROM:
         statement = _WRITE_HEADS.format(incoming=_FROM_ARRAYS)
         written = await connection.fetch(statement, portal.value, via, now, *columns)
@@ -317,34 +316,4 @@ async def _quarantine(
     )
 
 
-async def re_resolve(session: AsyncSession, *, now: datetime) -> int:
-    """After units or aliases changed: resolve again what had only been guessed by the dossier's code or not at all.
-    Set-based over the distinct ways of naming a unit. Returns the number of copies that changed."""
-    directory = await load(session)
-    connection = await driver(session)
-    rows = await connection.fetch(
-        "SELECT code, portal, agency_code, unit_name, received_at, unit_code, unit_via FROM dossier"
-        " WHERE unit_via IN ($1, $2)",
-        UnitVia.NONE.value,
-        UnitVia.DOSSIER_CODE.value,
-    )
-    moved = []
-    for row in rows:
-        received_at = row["received_at"] and stamp(row["received_at"])
-        unit = directory.resolve(row["agency_code"], row["unit_name"], row["code"], received_at)
-        if unit != (row["unit_code"], row["unit_via"]):
-            moved.append((row["code"], row["portal"], *unit))
-    moved.sort()
-    await connection.execute(
-        "UPDATE dossier d SET unit_code = t.unit_code, unit_via = t.unit_via"
-        " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS t(code, portal, unit_code, unit_via)"
-        " WHERE d.code = t.code AND d.portal = t.portal",
-        *rows_to_columns(moved, 4),
-    )
-    await queue.enqueue(
-        session, [row[0] for row in moved], consumers=(Consumer.RECONCILE, Consumer.INDICATORS), now=now
-    )
-    return len(moved)
-
-
-__all__ = ["ACCEPTED", "REJECTED", "STALE", "UNCHANGED", "Outcome", "accept", "re_resolve"]
+__all__ = ["ACCEPTED", "REJECTED", "STALE", "UNCHANGED", "Outcome", "accept"]

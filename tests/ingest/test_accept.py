@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.ingest import api, service
+from services.ingest import api, naming, service
 from services.ingest.normalise import Head, Refusal, Step
 from shared.db import session_scope
 from shared.identifiers import unit_name_key
@@ -350,7 +350,7 @@ async def test_a_mended_alias_finds_what_came_before(engine: AsyncEngine) -> Non
             ],
         )
         await session.execute(text("DELETE FROM change"))
-        assert await service.re_resolve(session, now=NOW) == 0
+        assert await naming.re_resolve(session, now=NOW) == 0
         session.add(
             UnitAlias(
                 name_key=unit_name_key("Bộ phận Một cửa Sơn Nam"),
@@ -363,7 +363,7 @@ async def test_a_mended_alias_finds_what_came_before(engine: AsyncEngine) -> Non
             )
         )
         await session.flush()
-        assert await service.re_resolve(session, now=NOW) == 2
+        assert await naming.re_resolve(session, now=NOW) == 2
         assert await rows(session, "SELECT code, unit_code, unit_via FROM dossier ORDER BY code") == [
             (CODE, "H31.136", "alias"),
             (OTHER, "H31.136", "agency_code"),
@@ -371,7 +371,7 @@ async def test_a_mended_alias_finds_what_came_before(engine: AsyncEngine) -> Non
             (ODD, "H31.136", "alias"),
         ]
         assert {code for _, code in await queued(session)} == {ODD, CODE}
-        assert await service.re_resolve(session, now=NOW) == 0
+        assert await naming.re_resolve(session, now=NOW) == 0
 
 
 # --- at once -----------------------------------------------------------------------------------------
