@@ -215,6 +215,16 @@ BARE = BASE._replace(known=int(Known.STATUS | Known.RECEIVED_AT))
         ([BARE, COPIES["sent"]._replace(version=None)], None, Basis.COUNTED, Source.NATIONAL),
         ([COPIES["sent"]._replace(version=None)], None, Basis.COUNTED, Source.NO_COPY),
         ([BASE._replace(known=int(Known.OFFICER))], None, Basis.COUNTED, Source.NO_COPY),
+        # A message that does not name the state, or the receipt, says nothing of them.
+        ([COPIES["sent"]._replace(known=int(Known.RECEIVED_AT))], None, Basis.COUNTED, Source.NO_COPY),
+        ([COPIES["sent"]._replace(known=int(Known.STATUS))], True, Basis.COUNTED, Source.NO_COPY),
+        ([COPIES["provincial"]._replace(known=int(Known.DUE_AT))], None, Basis.PROVINCIAL, Source.NO_COPY),
+        (
+            [BASE._replace(known=int(Known.OFFICER)), COPIES["sent"]],
+            False,
+            Basis.COUNTED,
+            Source.SENT_CONFIRMED,
+        ),
         ([COPIES["provincial"]], True, Basis.COUNTED, Source.NO_COPY),
         ([COPIES["provincial"]], False, Basis.PROVINCIAL, Source.PROVINCIAL),
         ([BASE, COPIES["sent"]], True, Basis.PROVINCIAL, Source.NO_COPY),

@@ -68,23 +68,28 @@ def choose(copies: Sequence[Copy], presence: bool | None, basis: Basis) -> tuple
 
     Counted: the national copy where it knows what the rule needs, else what was sent: confirmed where a
     look-up found the code or the nation shows a copy, unconfirmed without any proof, not at all where a
-    look-up did not find it (presence False); else a national copy that knows at least state and receipt. A
-    copy that has vanished from its portal is none, nor is one of which only steps have come (no version).
+    look-up did not find it (presence False); else the national copy. A copy that has vanished from its portal
+    is none, and one that does not tell at least state and receipt is not counted, whichever it is: what is
+    unknown is neither "not received" nor "still running".
     """
-    by_portal = {copy.portal: copy for copy in copies if not copy.vanished and copy.version is not None}
+    there = {copy.portal: copy for copy in copies if not copy.vanished}
+    telling = {portal: copy for portal, copy in there.items() if _tells(copy)}
     if basis is Basis.PROVINCIAL:
-        provincial = by_portal.get(Portal.PROVINCIAL)
+        provincial = telling.get(Portal.PROVINCIAL)
         return (Source.PROVINCIAL, provincial) if provincial else (Source.NO_COPY, None)
-    national, sent = by_portal.get(Portal.NATIONAL), by_portal.get(Portal.SENT)
+    national, sent = telling.get(Portal.NATIONAL), telling.get(Portal.SENT)
     if national is not None and (national.cancelled or national.known & NEEDED == NEEDED):
         return Source.NATIONAL, national
     if sent is not None:
-        if national is not None or presence is True:
+        if Portal.NATIONAL in there or presence is True:
             return Source.SENT_CONFIRMED, sent
         return (Source.ABSENT, None) if presence is False else (Source.SENT_UNCONFIRMED, sent)
-    if national is not None and national.known & LEAST == LEAST:
-        return Source.NATIONAL, national
-    return Source.NO_COPY, None
+    return (Source.NATIONAL, national) if national is not None else (Source.NO_COPY, None)
+
+
+def _tells(copy: Copy) -> bool:
+    """Not of a copy of which only steps have come (no version)."""
+    return copy.version is not None and (copy.cancelled or copy.known & LEAST == LEAST)
 
 
 def state_of(copy: Copy) -> int | None:
