@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from services.ingest import presence, runs
-from services.ingest.portals.http import PortalAnswerInvalid, PortalRefused
-from services.ingest.portals.national import NationalPortal
+from services.ingest.portals.http import PortalAnswerInvalid, PortalAway, PortalRefused
+from services.ingest.portals.national import SESSION_UNKNOWN, NationalPortal
 
 BATCH = 500
 CONCURRENCY = 16
@@ -110,8 +110,12 @@ async def _ask(
                 results.append((code, await portal.lookup(code)))
             except PortalAnswerInvalid:
                 wrong.append(code)
+            except PortalAway as away:
+                if away.status != 500:  # which may be this code's own trouble; where it is not, many fail
+                    raise
+                wrong.append(code)
             except PortalRefused as refused:
-                if refused.status is not None:
+                if refused.status is not None or refused.code == SESSION_UNKNOWN:
                     raise
                 wrong.append(code)
 

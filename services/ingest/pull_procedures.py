@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.ingest import directory, run_queries, runs
 from services.ingest.portals import national_reference as reference
-from services.ingest.portals.http import PortalAnswerInvalid, PortalRefused
+from services.ingest.portals.http import PortalAnswerInvalid, PortalAway, PortalRefused
 from services.ingest.portals.national import NationalPortal, Procedure
 from services.ingest.reference_rows import gather, quarantine, read_rows
 from shared import queue
@@ -72,6 +72,10 @@ async def _detail(portal: NationalPortal, code: str) -> Procedure | None:
     try:
         return await portal.procedure(code)
     except PortalAnswerInvalid:
+        return None
+    except PortalAway as away:
+        if away.status != 500:
+            raise
         return None
     except PortalRefused as refused:
         if refused.status is not None:

@@ -1,4 +1,5 @@
-"""/_sandbox/*: the clock, the truth, the decision register, the integrator's push, health and counters."""
+"""/_sandbox/*: the clock, the truth, the decision register, the integrator's push, faults, health and
+counters."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 
+from msgspec import DecodeError
+from msgspec.json import decode
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,6 +17,7 @@ from starlette.routing import Route
 from services.sandbox.answers import answer, body
 from services.sandbox.counting import Counts
 from services.sandbox.decisions import register
+from services.sandbox.faults import FaultInvalid, Faults, read
 from services.sandbox.integrator import Integrator, PushFailed
 from services.sandbox.workdays import iso
 from services.sandbox.world import ClockRefused, World
@@ -32,6 +36,7 @@ class Control:
     ) -> None:
         self.world, self.counts, self.integrator = world, counts, integrator
         self.follow, self.follow_every = follow, follow_every
+        self.faults: Faults | None = None
         self.last_push: dict[str, object] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._following = False
@@ -45,6 +50,7 @@ class Control:
             Route("/truth", self._truth),
             Route("/decisions", self._decisions),
             Route("/push", self._push, methods=["POST"]),
+            Route("/faults", self._faults, methods=["GET", "POST", "DELETE"]),
         ]
 
     async def close(self) -> None:
@@ -91,6 +97,18 @@ class Control:
 
     async def _decisions(self, request: Request) -> Response:
         return answer({"items": register()})
+
+    async def _faults(self, request: Request) -> Response:
+        """POST adds a list of faults (faults.py), DELETE clears all; the answer: those on, with their counts."""
+        assert self.faults is not None
+        if request.method == "DELETE":
+            self.faults.on.clear()
+        elif request.method == "POST":
+            try:
+                self.faults.on += read(decode(await request.body()))
+            except (FaultInvalid, DecodeError) as error:
+                return answer({"message": str(error)}, 400)
+        return answer({"items": self.faults.on})
 
     async def _push(self, request: Request) -> Response:
         """{"wait": true} answers with the counts when all was sent; else 202 at once."""

@@ -83,13 +83,14 @@ class Provincial:
         try:
             number, size = int(query.get("page", "0")), int(query.get("size", "10"))
             removed = {int(each) for each in query.get("remove-status", "").split(",") if each}
+            skip = int(query.get("sandbox-skip", "0"))  # faults.py: the newest rows, not there yet or no more
         except ValueError:
             return answer({"message": "page, size, remove-status: numbers"}, 400)
         if number < 0 or not 1 <= size <= MAX_SIZE:
             return answer({"message": f"page >= 0, 1 <= size <= {MAX_SIZE}"}, 400)
         if query.get("sort", "updatedDate,desc") != "updatedDate,desc":
             return answer({"message": "sort: only updatedDate,desc"}, 400)
-        rows = self.world.listed()
+        rows = self.world.listed()[skip:]
         agency = query.get("ancestor-agency-id")
         if removed.intersection(identifier for identifier, _ in STATUS.values()) or agency:
             rows = [row for row in rows if self._wanted(row, removed, agency)]

@@ -11,9 +11,11 @@ from datetime import datetime
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from services.sandbox.control import Control
 from services.sandbox.counting import Counts
+from services.sandbox.faults import Faults
 from services.sandbox.integrator import Integrator, Target
 from services.sandbox.national import National
 from services.sandbox.provincial import Provincial
@@ -31,10 +33,10 @@ def create_app(
     push: Target | None = None,
     follow: Callable[[], datetime] | None = None,
     follow_every: float = 60.0,
-) -> Starlette:
-    """The application. `grant_list` opens DanhSachHoSo; `push` is where the integrator sends to; `follow`
-    gives the real time that the clock follows after the first push (none: it moves only when told), every
-    `follow_every` seconds."""
+) -> Faults:
+    """The application, with its faults around it. `grant_list` opens DanhSachHoSo; `push` is where the
+    integrator sends to; `follow` gives the real time that the clock follows after the first push (none: it
+    moves only when told), every `follow_every` seconds."""
     counts = Counts()
     national = National(world, counts, username=username, password=password, grant_list=grant_list)
     provincial = Provincial(world, counts, client_id=client_id, client_secret=client_secret)
@@ -45,7 +47,7 @@ def create_app(
         yield
         await control.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Mount("/national", routes=national.routes()),
             Mount("/provincial", routes=provincial.routes()),
@@ -53,6 +55,8 @@ def create_app(
         ],
         lifespan=lifespan,
     )
+    control.faults = Faults(app, {"national": national.sessions.clear, "provincial": provincial.tokens.clear})
+    return control.faults
 
 
 @contextmanager
@@ -63,7 +67,7 @@ def running(world: World, *, grant_list: bool = False, push: Target | None = Non
 
 
 @contextmanager
-def serving(app: Starlette) -> Iterator[str]:
+def serving(app: ASGIApp) -> Iterator[str]:
     """Runs an application in a thread of its own, on a free port of this machine; gives its base URL."""
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=2)

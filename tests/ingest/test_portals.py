@@ -9,16 +9,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import msgspec.structs
 import pytest
 
+from services.ingest.portals.circuit import BLOCKS
 from services.ingest.portals.http import (
     LONGEST_PAUSE,
     PortalAnswerInvalid,
     PortalAway,
+    PortalBlocked,
     PortalRefused,
     Retry,
 )
-from services.ingest.portals.national import ListRefused, NationalPortal, unwrap
+from services.ingest.portals.national import SESSIONS, ListRefused, NationalPortal, unwrap
 from services.ingest.portals.provincial import ProvincialPortal
 from tests.make import NOW
 from tests.portals import QUICK, Answer, Call, igate, ok, serving
@@ -126,7 +129,7 @@ async def test_session_that_never_holds_is_a_refusal() -> None:
         with pytest.raises(PortalRefused) as refused:
             await portal.list_units()
     assert refused.value.code == "-2"
-    assert len(nation.calls) == 2
+    assert len(nation.calls) == SESSIONS
 
 
 async def test_login_refused() -> None:
@@ -153,6 +156,7 @@ def once_then(first: Answer, *, then: Answer) -> tuple[Callable[[dict[str, Any]]
     "first",
     [
         (503, {}, b""),
+        (500, {}, b"x"),
         (502, {}, b"<html>"),
         (504, {}, b""),
         (429, {"Retry-After": "0"}, b""),
@@ -172,7 +176,7 @@ async def test_what_passes_is_repeated(first: Answer) -> None:
 @pytest.mark.parametrize(
     ("first", "error"),
     [
-        ((500, {}, b"x"), PortalRefused),
+        ((501, {}, b"x"), PortalRefused),
         ((404, {}, b"x"), PortalRefused),
         ((400, {}, b"x"), PortalRefused),
         (ok({"error_code": "-1", "message": "Thiếu tham số"}), PortalRefused),
@@ -188,11 +192,38 @@ async def test_what_does_not_pass_is_not_repeated(first: Answer, error: type[Exc
 
 
 async def test_repeats_end() -> None:
-    async with national(lambda call: HTML) as (portal, nation):
-        with pytest.raises(PortalAnswerInvalid) as invalid:
+    async with national(lambda call: ok("no envelope")) as (portal, nation):
+        with pytest.raises(PortalAnswerInvalid):
             await portal.list_procedures()
     assert len(nation.calls) == QUICK.attempts
-    assert "Bao tri" not in invalid.value.en
+
+
+async def test_block_pages_open_the_circuit_and_one_trial_closes_it() -> None:
+    answers = [HTML] * (BLOCKS + 1)
+
+    def answer(call: dict[str, Any]) -> Answer:
+        return answers.pop() if answers else ok({"error_code": 0, "result": ROWS})
+
+    async with national(answer, msgspec.structs.replace(QUICK, cooling=0.0)) as (portal, nation):
+        with pytest.raises(PortalBlocked) as blocked:
+            await portal.list_procedures()
+        assert blocked.value.is_open
+        assert "Bao tri" not in blocked.value.en
+        assert len(nation.calls) == BLOCKS
+        with pytest.raises(PortalBlocked):  # the trial meets another one
+            await portal.list_procedures()
+        assert len(nation.calls) == BLOCKS + 1
+        assert await portal.list_procedures() == ROWS
+        assert await asyncio.gather(*(portal.list_procedures() for _ in range(4))) == [ROWS] * 4
+
+
+async def test_an_open_circuit_asks_nobody() -> None:
+    async with national(lambda call: HTML, QUICK) as (portal, nation):
+        for _ in range(3):
+            with pytest.raises(PortalBlocked) as blocked:
+                await portal.list_procedures()
+            assert blocked.value.is_open
+    assert len(nation.calls) == BLOCKS
 
 
 async def test_nobody_listens() -> None:
@@ -324,7 +355,7 @@ async def test_second_401_is_a_refusal() -> None:
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("body", [HTML, ok({"content": "x"}), ok([]), ok({"content": [], "last": True})])
+@pytest.mark.parametrize("body", [ok({"content": "x"}), ok([]), ok({"content": [], "last": True})])
 async def test_page_that_is_none(body: Answer) -> None:
     def answer(call: Call) -> Answer:
         return ok({"access_token": "t", "expires_in": 300}) if call.path.endswith("/token") else body

@@ -1,7 +1,8 @@
 """One call to a portal: timeouts, retries of what is worth retrying, and an answer that is JSON or an error.
 
-Retried: no connection, a timeout, 429 and 502–504 (after `Retry-After` where it is told), a body that is not
-the JSON that it should be. Never retried: another 4xx or 5xx, a business error. Calls are reads or
+Retried: no connection, a timeout, 429, 500 and 502–504 (after `Retry-After` where it is told), a body that is
+not the JSON that it should be, a block page until the circuit opens (circuit.py). Never retried: another 4xx or
+5xx, a business error. Calls are reads or
 idempotent, so a repeat after a lost answer is harmless. No error holds anything of a body: it may name a
 citizen.
 """
@@ -20,6 +21,7 @@ import httpx
 import msgspec
 import stamina
 
+from services.ingest.portals.circuit import circuit_of, is_block_page
 from shared.errors import Unavailable
 
 Answer = TypeVar("Answer")
@@ -28,8 +30,8 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 6.0
 """What the known clients use (portals.md §1.1)."""
 
-PASSING = frozenset({429, 502, 503, 504})
-"""Statuses that say: not now."""
+PASSING = frozenset({429, 500, 502, 503, 504})
+"""Statuses that say: not now. 500 says less than that, but with the known systems it often passes."""
 
 LONGEST_PAUSE = 60.0
 """Seconds of a `Retry-After` that are waited for; a portal that asks for more fails the run, which comes
@@ -37,13 +39,21 @@ again."""
 
 
 class PortalAway(Unavailable):
-    """No connection, a timeout, or a status that says so. `pause`: seconds that the portal asked for."""
+    """No connection, a timeout, or a status that says so. `pause`: seconds that the portal asked for; `status`:
+    of HTTP, or None."""
 
     pause: float | None = None
+    status: int | None = None
+
+
+class PortalBlocked(Unavailable):
+    """A page for people came where JSON was asked for, or has come so often that we do not ask (`is_open`)."""
+
+    is_open: bool = False
 
 
 class PortalAnswerInvalid(Unavailable):
-    """The body is not the JSON that the protocol promises (an HTML page with status 200, say)."""
+    """The body is not the JSON that the protocol promises."""
 
 
 class PortalRefused(Unavailable):
@@ -56,12 +66,13 @@ class PortalRefused(Unavailable):
 
 class Retry(msgspec.Struct, frozen=True):
     """How often a call is made at most, and the pauses between: first, longest, and random addition, in
-    seconds."""
+    seconds; `cooling`: for how long a portal that blocks us is left alone at first."""
 
     attempts: int = 5
     first: float = 0.5
     longest: float = 20.0
     jitter: float = 0.5
+    cooling: float = 300.0
 
     def context(self) -> Any:
         return stamina.retry_context(
@@ -79,6 +90,8 @@ def _worth_repeating(error: Exception) -> bool | float:
         if error.pause is None:
             return True
         return error.pause if error.pause <= LONGEST_PAUSE else False
+    if isinstance(error, PortalBlocked):
+        return not error.is_open
     return isinstance(error, PortalAnswerInvalid)
 
 
@@ -90,6 +103,7 @@ class Connection:
 
     def __init__(self, url: str, *, portal: str, retry: Retry | None = None, connections: int = 20) -> None:
         self._base = httpx.URL(url)
+        self._circuit = circuit_of(str(self._base.copy_with(query=None)))
         self.portal = portal
         self.retry = retry or Retry()
         self._free = asyncio.Semaphore(connections)
@@ -152,13 +166,16 @@ class Connection:
         json: Any = None,
         form: Mapping[str, str] | None = None,
     ) -> bytes:
-        """One call; the body as it came. Raises PortalAway, PortalRefused."""
+        """One call; the body as it came. Raises PortalAway, PortalBlocked, PortalRefused."""
         url = self.url(path)
         sent = dict(headers or {})
         content = None
         if json is not None:
             content = msgspec.json.encode(json)
             sent["Content-Type"] = "application/json"
+        if not self._circuit.admits():
+            raise self._blocked()
+        trial = self._circuit.is_open
         try:
             async with self._client() as client:
                 response = await client.request(
@@ -173,17 +190,30 @@ class Connection:
                 f"Không kết nối được {self.portal} ({type(error).__name__}).",
                 f"{self.portal} does not answer ({type(error).__name__})",
             ) from None
+        finally:
+            if trial:
+                self._circuit.ended()
         status = response.status_code
         if status in PASSING:
             away = PortalAway(
                 f"{self.portal} tạm thời không phục vụ (HTTP {status}).",
                 f"{self.portal} is temporarily unavailable (HTTP {status})",
             )
-            away.pause = _pause(response.headers.get("retry-after"))
+            away.pause, away.status = _pause(response.headers.get("retry-after")), status
             raise away
+        if status in (200, 403) and is_block_page(response.headers.get("content-type", ""), response.content):
+            self._circuit.blocked(self.retry.cooling, trial=trial)
+            raise self._blocked()
+        self._circuit.answered()
         if status != 200:
             raise self.refused(status=status)
         return response.content
+
+    def _blocked(self) -> PortalBlocked:
+        vi, en = self._circuit.told()
+        error = PortalBlocked(f"{self.portal} {vi}.", f"{self.portal} {en}")
+        error.is_open = self._circuit.is_open
+        return error
 
     async def repeated(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
         """What `once` gives, called again where its error is worth that; at last its error."""

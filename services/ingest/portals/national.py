@@ -2,7 +2,7 @@
 services.
 
 Calls go out in the name of one unit (`madonvi`). The session travels in the body; how long it lives is
-documented nowhere, so a session error logs in again, once a call.
+documented nowhere, so a session error logs in again, twice a call at most.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ INTEGRATION = "/integration"
 SHARE = "/share"
 NOT_GRANTED = "-3"
 SESSION_UNKNOWN = "-2"
+SESSIONS = 3
+"""A call that meets the end of so many sessions gives up: of many calls side by side each may meet another's."""
 
 
 class ListRefused(Forbidden):
@@ -209,7 +211,7 @@ class NationalPortal(Connection):
 
     async def _attempt(self, path: str, body: Mapping[str, str]) -> msgspec.Raw:
         envelope = None
-        for _ in range(2):
+        for _ in range(SESSIONS):
             session = self._session or await self._log_in(None)
             envelope = unwrap(await self.once("POST", path, json={"session": session, **body}))
             if envelope is None or not is_session_error(envelope):
