@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from migrations import runner
@@ -39,7 +40,7 @@ from services.reconcile import worker as reconcile_worker
 from shared import access, logging, postgres
 from shared.app import create_app
 from shared.db import create_engine, session_scope
-from shared.errors import ChisoError, Invalid
+from shared.errors import ChisoError, Invalid, Unavailable
 from shared.settings import Settings, SettingsInvalid, get_settings
 from shared.vocabulary import Portal, Role, Subject
 
@@ -256,6 +257,20 @@ def key_revoke(key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
 async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(url, pool_size=4)
     try:
+        try:
+            async with engine.connect() as connection:
+                found = await runner.current(connection)
+        except (OSError, DBAPIError) as error:
+            raise Unavailable(
+                "Không kết nối được cơ sở dữ liệu.",
+                f"The database of DATABASE_URL cannot be used ({type(error).__name__}).",
+            ) from None
+        if found != runner.head():
+            raise Unavailable(
+                "Cơ sở dữ liệu chưa có bảng của phiên bản này.",
+                f"The tables are at {found or 'nothing'}, this code needs {runner.head()}: `chiso migrate`, or "
+                "`chiso up`, brings them up to date.",
+            )
         yield engine
     finally:
         await engine.dispose()

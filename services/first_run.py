@@ -26,6 +26,8 @@ START = 60.0
 """Seconds that the API has to answer for the first time."""
 LONGEST = 540.0
 """Seconds that one stage of the first sync may take before we say that it does not end."""
+SILENCE = 10.0
+"""Seconds after which a stage that has not ended says how far it is."""
 SHOWN_UNIT = "H31.135"
 """The commune whose key and figures the summary and the README's examples show: phường Phố Hiến."""
 
@@ -46,15 +48,15 @@ def first_run(
         _wait(api, base_url)
         stages = Stages(console)
         for portal, subject in (("national", "units"), ("national", "procedures")):
-            stages.done(f"{portal} portal: {subject}", _first(api, portal, subject)["items"])
+            stages.done(f"{portal} portal: {subject}", _first(api, stages, portal, subject)["items"])
         stages.done("decisions of the chairman", _load_decisions(api, sandbox))
-        stages.done("provincial portal: dossiers", _first(api, "provincial", "dossiers")["items"])
+        stages.done("provincial portal: dossiers", _first(api, stages, "provincial", "dossiers")["items"])
         stages.done("integrator's pushes to /dvcqg", _push(sandbox))
-        stages.done("national portal: look-ups", _first(api, "national", "lookups")["items"])
+        stages.done("national portal: look-ups", _first(api, stages, "national", "lookups")["items"])
         sandbox.post("/_sandbox/clock", json={"now": settings.now().isoformat()}).raise_for_status()
         stages.done("the sandbox moves to now: pushes", _push(sandbox))
         for portal, subject in (("provincial", "dossiers"), ("national", "lookups")):
-            stages.done(f"{portal} portal: changed {subject}", _pull(api, portal, subject)["items"])
+            stages.done(f"{portal} portal: changed {subject}", _pull(api, stages, portal, subject)["items"])
         stages.done("compared and counted: dossiers", _caught_up(api))
         unit_key = asyncio.run(
             run_keys(settings.database_url or "", settings, roles=(Role.UNIT,), unit=SHOWN_UNIT)
@@ -70,7 +72,16 @@ class Stages:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.began = self.last = time.monotonic()
+        self.began = self.last = self.told = time.monotonic()
+
+    def waiting(self, what: str, items: int, total: int | None) -> None:
+        """A sign of life in a stage that takes long."""
+        now = time.monotonic()
+        if now - max(self.told, self.last) >= SILENCE:
+            self.told = now
+            self.console.print(
+                f"chiso      | … {what:<34}{items:>8} of {total or '?'}", highlight=False, soft_wrap=True
+            )
 
     def done(self, what: str, items: int) -> None:
         now = time.monotonic()
@@ -102,7 +113,7 @@ def _runs(api: httpx.Client, portal: str, subject: str) -> list[dict[str, Any]]:
     return items
 
 
-def _watch(api: httpx.Client, portal: str, subject: str, *, after: int = 0) -> dict[str, Any]:
+def _watch(api: httpx.Client, stages: Stages, portal: str, subject: str, *, after: int = 0) -> dict[str, Any]:
     """Follow the newest run of a subject, later than run `after`, to its end."""
     limit = time.monotonic() + LONGEST
     while time.monotonic() < limit:
@@ -114,26 +125,27 @@ def _watch(api: httpx.Client, portal: str, subject: str, *, after: int = 0) -> d
                     "Lần lấy dữ liệu không thành công.",
                     f"The pull of {subject} from the {portal} portal failed: {run['error']}",
                 )
+            stages.waiting(f"{portal} portal: {subject}", run["items"], run["total"])
         time.sleep(0.5)
     raise Unavailable("Lần lấy dữ liệu không kết thúc.", f"The pull of {portal} {subject} does not end.")
 
 
-def _first(api: httpx.Client, portal: str, subject: str) -> dict[str, Any]:
+def _first(api: httpx.Client, stages: Stages, portal: str, subject: str) -> dict[str, Any]:
     """The worker asks for the first pull by itself; a later start finds it done. One that failed, perhaps in an
     earlier process, is asked for once more."""
     newest = _runs(api, portal, subject)
     failed = bool(newest) and newest[0]["state"] == "failed"
-    return _pull(api, portal, subject) if failed else _watch(api, portal, subject)
+    return _pull(api, stages, portal, subject) if failed else _watch(api, stages, portal, subject)
 
 
-def _pull(api: httpx.Client, portal: str, subject: str) -> dict[str, Any]:
+def _pull(api: httpx.Client, stages: Stages, portal: str, subject: str) -> dict[str, Any]:
     """Ask for one more pull, or join the one that is under way."""
     before = _runs(api, portal, subject)[0]
     answer = api.post("/v1/sync-runs", json={"portal": portal, "subject": subject})
     if answer.status_code == 409:
-        return _watch(api, portal, subject)
+        return _watch(api, stages, portal, subject)
     answer.raise_for_status()
-    return _watch(api, portal, subject, after=before["id"])
+    return _watch(api, stages, portal, subject, after=before["id"])
 
 
 def _load_decisions(api: httpx.Client, sandbox: httpx.Client) -> int:

@@ -30,7 +30,7 @@ def summary(api: httpx.Client, console: Console, seconds: float, unit: str) -> N
     for name, text in (
         (
             "Hồ sơ",
-            f"{_vn(copies['provincial'])} trên hệ thống của tỉnh; {_vn(copies['sent'])} tỉnh đã gửi lên quốc gia;\n"
+            f"đã tiếp nhận: {_vn(copies['provincial'])} ở tỉnh; {_vn(copies['sent'])} tỉnh đã gửi lên quốc gia;\n"
             f"tra cứu trên Cổng DVCQG: {_vn(copies['confirmed'])} có, {_vn(copies['absent'])} không có",
         ),
         (

@@ -27,7 +27,7 @@ import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.text import Text
 
-from shared.errors import ChisoError, Conflict, Unavailable
+from shared.errors import ChisoError, Conflict, Invalid, Unavailable
 
 PATIENCE = 10.0
 """Seconds that a process has for its clean end before it is killed."""
@@ -42,6 +42,15 @@ class AlreadyRunning(Conflict):
             "Hệ thống đang chạy rồi.",
             f"chiso is running already on this DATA_DIR (pid {pid}). `chiso down` stops it; another DATA_DIR "
             "and PORT run beside it.",
+        )
+
+
+class FolderUnusable(Invalid):
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(
+            "Không dùng được thư mục dữ liệu.",
+            f"DATA_DIR {folder} cannot be used: {error.strerror}.",
+            field="DATA_DIR",
         )
 
 
@@ -84,8 +93,11 @@ class Supervisor:
         self._failed: BaseException | None = None
 
     def __enter__(self) -> Supervisor:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = _take_lock(self._folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _take_lock(self._folder)
+        except OSError as error:
+            raise FolderUnusable(self._folder, error) from None
         for name in _stop_left(self._folder, self._patience):
             self.say("chiso", f"stopped {name}, which an earlier run had left")
         # INT also where it is ignored, as in what a script has put into the background; HUP not (nohup).
