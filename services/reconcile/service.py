@@ -39,7 +39,7 @@ async def compare_dossiers(
         return {}
     connection = await driver(session)
     await connection.execute(
-        "INSERT INTO comparison (code, copies) SELECT code, 0 FROM unnest($1::text[]) AS c(code)"
+        "INSERT INTO comparison (code, copies, pairing) SELECT code, 0, 0 FROM unnest($1::text[]) AS c(code)"
         " ORDER BY code ON CONFLICT DO NOTHING",
         ordered,
     )

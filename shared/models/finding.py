@@ -61,14 +61,18 @@ class FindingEvent(Record):
 
 class Comparison(Record):
     """The row that a worker locks while it compares a dossier's copies, and what it last saw.
-    `copies` bitmask: 1 provincial, 2 sent, 4 national; `wake_at`: the delayed change already written."""
+    `copies` bitmask: 1 provincial, 2 sent, 4 national; `wake_at`: the delayed change already written. `pairing`: which
+    half of a dossier with two codes it may be: 1 only the province has it, 2 everybody but the province, 0 neither."""
 
     __tablename__ = "comparison"
 
     code: Mapped[Code] = mapped_column(CODE, primary_key=True)
     copies: Mapped[int] = mapped_column(SmallInteger)
     unit_code: Mapped[str | None] = mapped_column(CODE)
+    procedure_code: Mapped[str | None] = mapped_column(CODE)
+    source_system: Mapped[str | None] = mapped_column(CODE)
     received_at: Mapped[datetime | None]
+    pairing: Mapped[int] = mapped_column(SmallInteger)
     compared_at: Mapped[datetime | None]
     wake_at: Mapped[datetime | None]
 

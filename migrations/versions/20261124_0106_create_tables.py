@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "531fd2a2f0cb"
+revision = "8386c69e4560"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -75,7 +75,10 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(collation="C"), nullable=False),
         sa.Column("copies", sa.SmallInteger(), nullable=False),
         sa.Column("unit_code", sa.Text(collation="C"), nullable=True),
+        sa.Column("procedure_code", sa.Text(collation="C"), nullable=True),
+        sa.Column("source_system", sa.Text(collation="C"), nullable=True),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("pairing", sa.SmallInteger(), nullable=False),
         sa.Column("compared_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("wake_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("code", name=op.f("pk_comparison")),
