@@ -24,6 +24,9 @@ log = structlog.get_logger("http")
 
 BODY_LIMIT = 20 * 1024 * 1024
 """Bytes of a JSON body (api.md). NDJSON is a stream and has a line limit instead."""
+UPLOAD_LIMIT = 200 * 1024 * 1024
+"""Bytes of a multipart body: a file, which goes to the disk as it comes."""
+UPLOADS = frozenset({"/v1/imports"})
 
 
 def create_app(
@@ -138,17 +141,21 @@ def _limited(request: Request, receive: Receive) -> Receive:
     """Stop reading a body that is larger than BODY_LIMIT, however it is announced; NDJSON streams pass."""
     if request.headers.get("content-type", "").startswith("application/x-ndjson"):
         return receive
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    upload = kind == "multipart/form-data" and request.scope["path"] in UPLOADS
+    limit = UPLOAD_LIMIT if upload else BODY_LIMIT
     taken = 0
 
     async def limited() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > BODY_LIMIT:
+        if taken > limit:
+            size = f"{limit // 1024**2} MB"
             raise TooLarge(
-                "Nội dung gửi lên vượt quá 20 MB; hãy chia nhỏ, hoặc gửi NDJSON tới /v1/dossiers.",
-                "The body is over 20 MB; split it, or send NDJSON to /v1/dossiers.",
-                limit_bytes=BODY_LIMIT,
+                f"Nội dung gửi lên vượt quá {size}; hãy chia nhỏ, hoặc gửi NDJSON tới /v1/dossiers.",
+                f"The body is over {size}; split it, or send NDJSON to /v1/dossiers.",
+                limit_bytes=limit,
             )
         return message
 

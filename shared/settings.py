@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     PROVINCIAL_URL, PROVINCIAL_CLIENT_ID, PROVINCIAL_CLIENT_SECRET
                                the provincial one-stop system (iGate)
     SYNC_INTERVAL_SECONDS      pause between two pulls of a portal
+    IMPORT_COLUMNS             a TOML file: what the columns of imported files are called; none: the shipped one
+                               (services/ingest/files/columns.toml)
     PROVINCE_CODE              of the province, "H31"
     CHISO_NOW                  ISO 8601 with offset: stops the services' clock there (tests, sandbox)
     READY_AFTER_SUMMARY        true: /ready answers 200 only after the first sync and its summary
@@ -99,6 +101,7 @@ class Settings(BaseSettings):
     provincial_client_id: str | None = None
     provincial_client_secret: SecretStr | None = None
     sync_interval_seconds: float = Field(default=300, gt=0)
+    import_columns: Path | None = None
     province_code: str = Field(default="H31", pattern=r"^H\d{2}$")
     chiso_now: AwareDatetime | None = None
     ready_after_summary: bool = False

@@ -174,8 +174,8 @@ def _header(number: int, cells: Sequence[Any], words: Words, offset: int) -> Hea
     }
     for index, key in keys.items():
         if key in words.fields:
-            name = words.fields[key]
-            chosen[name] = min((words.ranks[key], index), chosen.get(name, (words.ranks[key], index)))
+            ranked = (words.ranks[key], index)
+            chosen[words.fields[key]] = min(ranked, chosen.get(words.fields[key], ranked))
     indexes = {name: index for name, (_, index) in chosen.items()}
     columns: list[Column] = []
     for index, cell in enumerate(cells):
@@ -189,8 +189,10 @@ def _header(number: int, cells: Sequence[Any], words: Words, offset: int) -> Hea
                 )
             )
         elif cell != "" and cell is not None:
-            ours, why = words.passed_over.get(key, (None, "unknown"))
-            columns.append(Column(offset + index + 1, ours, None, why))
+            passed = words.passed_over.get(key)
+            columns.append(
+                Column(offset + index + 1, passed and passed[0], None, passed[1] if passed else "unknown")
+            )
     return Header(number, indexes, tuple(columns))
 
 
