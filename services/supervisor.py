@@ -32,6 +32,10 @@ from shared.errors import ChisoError, Conflict, Invalid, Unavailable
 PATIENCE = 10.0
 """Seconds that a process has for its clean end before it is killed."""
 
+ECHO = 0.5
+"""Seconds within which a second signal is an echo of the first: TERM to the process group of `make run` reaches us
+twice, because make passes on what it gets."""
+
 COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -77,7 +81,7 @@ class Supervisor:
     """A context: what is started inside is stopped at its end, in reverse order, whatever happened.
 
     Signals INT, TERM and HUP end watch(), and inside preparing() what is under way; a second one, while
-    stopping, kills what is left at once. Raises AlreadyRunning at its start.
+    stopping, kills what is left at once (an echo within ECHO does not). Raises AlreadyRunning at its start.
     """
 
     def __init__(self, data_dir: Path, console: Console, *, patience: float = PATIENCE) -> None:
@@ -89,6 +93,7 @@ class Supervisor:
         self._wake = threading.Event()
         self._print = threading.Lock()
         self._asked = False
+        self._asked_at = 0.0
         self._preparing = False
         self._failed: BaseException | None = None
 
@@ -215,7 +220,10 @@ class Supervisor:
             self._wake.set()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        now = time.monotonic()
+        if not self._asked:
+            self._asked_at = now
+        elif now - self._asked_at >= ECHO:
             self._patience = 0.0
         self._asked = True
         self._wake.set()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ signal.signal(signal.SIGINT, lambda *_: print("INTERRUPTED", flush=True))
 print("up", flush=True)
 time.sleep(60)
 """
+SLOW = GOOD.replace("sys.exit(0)", "time.sleep(0.2), sys.exit(0)")
 STUBBORN = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -152,8 +154,21 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, runs: list[Run]) -> None:
     run.wait_for("| up")
     run.process.terminate()
     run.wait_for("stopping stubborn")
+    time.sleep(2 * supervisor.ECHO)
     run.process.terminate()
     assert run.finish() == 0
+
+
+def test_a_signal_that_make_passes_on_as_well_is_one(tmp_path: Path, runs: list[Run]) -> None:
+    runs.append(run := Run(tmp_path, ("slow", SLOW)))
+    run.wait_for("| up")
+    run.process.terminate()
+    run.process.terminate()
+    run.wait_for("stopping slow")
+    run.process.terminate()
+    assert run.finish() == 0
+    assert any("slow" in line and "ending" in line for line in run.lines)
+    assert not any("killed" in line for line in run.lines)
 
 
 def test_grandchildren_end_too(tmp_path: Path, runs: list[Run]) -> None:
