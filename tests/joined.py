@@ -52,6 +52,10 @@ DECISION: dict[str, Any] = {
 }
 
 
+PUSHED: dict[str, Any] = {"code": "H31.135-260803-0099", "status": 99}
+"""An item that a push refuses."""
+
+
 @asynccontextmanager
 async def own_database(cluster: Cluster) -> AsyncIterator[tuple[AsyncEngine, Settings]]:
     """A database for a whole module: making one takes longer than most of what is asked of it."""

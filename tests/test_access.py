@@ -32,14 +32,18 @@ DOSSIER = "H31.135-260803-0001"
 @dataclass(frozen=True)
 class Expected:
     """How a route is called so that only the key decides. `of_unit`: its path names something of H31.135.
-    `everybody`: what it tells is not one unit's (every key that reads may). `empty`: H31.135 has none of it here."""
+    `everybody`: what it tells is not one unit's (every key that reads may). `readers`: what it tells is no unit's
+    figures; these roles and the admin's may read it, nobody else."""
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     of_unit: bool = False
     everybody: bool = False
+    readers: frozenset[Role] | None = None
 
+
+PUSHING = frozenset({Role.CENTRE, Role.INTEGRATOR})
 
 EXPECTED: dict[tuple[str, str], Expected] = {
     ("POST", "/v1/dossiers"): Expected(json=[]),
@@ -49,6 +53,8 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("GET", "/v1/sync-runs"): Expected(everybody=True),
     ("GET", "/v1/sync-runs/{run_id}"): Expected(path={"run_id": "<run>"}, everybody=True),
     ("GET", "/v1/units"): Expected(),
+    ("GET", "/v1/pushes"): Expected(readers=PUSHING),
+    ("GET", "/v1/pushes/{receipt_id}"): Expected(path={"receipt_id": "<receipt>"}, readers=PUSHING),
     ("GET", "/v1/unit-aliases"): Expected(),
     ("PUT", "/v1/unit-aliases/{name}"): Expected(path={"name": "một nơi"}, json={"unit_code": MINE}),
     ("GET", "/v1/findings"): Expected(query={"state": "all"}),
@@ -124,6 +130,7 @@ async def _walk(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Walk]:
         run = await http.post(
             "/v1/sync-runs", json={"portal": "national", "subject": "units"}, headers=centre
         )
+        pushed = await http.post("/v1/dossiers", json=[joined.PUSHED], headers=bearer(keys["integrator"]))
         await joined.work(engine)
         async with session_scope(engine) as session:
             finding = await session.scalar(
@@ -131,6 +138,7 @@ async def _walk(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Walk]:
             )
         assert finding is not None
         ids = {"<decision>": decision.json()["id"], "<run>": run.json()["id"], "<finding>": finding}
+        ids["<receipt>"] = pushed.json()["receipt"]
         yield Walk(http, keys, {name: str(value) for name, value in ids.items()})
 
 
@@ -167,8 +175,10 @@ def test_every_route_has_an_expectation(settings: Settings) -> None:
     assert {path for _, path in WRITES} == WRITERS.keys()
     for route, expected in EXPECTED.items():
         if route[0] == "GET":
-            covered = expected.of_unit + expected.everybody + takes_unit(found[route])
-            assert covered == 1, f"{route}: it takes a unit, names a unit's thing, or is everybody's"
+            covered = (
+                expected.of_unit + expected.everybody + takes_unit(found[route]) + bool(expected.readers)
+            )
+            assert covered == 1, f"{route}: it takes a unit, names a unit's, is everybody's or some roles'"
 
 
 async def test_without_a_key_or_with_one_that_no_longer_works(walk: Walk) -> None:
@@ -227,11 +237,12 @@ async def test_nothing_of_another_unit_in_any_answer(walk: Walk) -> None:
         for name in ("foreign unit", "foreign reader"):
             for accept in ("application/json", "text/csv"):
                 answer = await walk.call(route, name, headers={"Accept": accept})
-                assert answer.status_code == (403 if EXPECTED[route].of_unit else 200), (route, answer.text)
+                refused = EXPECTED[route].of_unit or EXPECTED[route].readers
+                assert answer.status_code == (403 if refused else 200), (route, answer.text)
                 assert MINE not in answer.text, (route, accept)
                 assert "HS-7" not in answer.text, "what has no unit is the province's"
                 told += FOREIGN in answer.text
-        whole = await walk.call(route, "reader")
+        whole = await walk.call(route, "centre" if EXPECTED[route].readers else "reader")
         assert whole.status_code == 200, (route, whole.text)
     assert told > 8, "its own it does see"
 
@@ -247,7 +258,19 @@ async def test_only_the_roles_that_write_may_write(walk: Walk) -> None:
                 assert answer.status_code == 403, (route, name, answer.text)
 
 
-async def test_an_integrator_reads_nothing(walk: Walk) -> None:
+async def test_an_integrator_reads_nothing_but_what_became_of_its_pushes(walk: Walk) -> None:
     for route in READS:
         answer = await walk.call(route, "integrator")
-        assert answer.status_code == 403, (route, answer.text)
+        may = Role.INTEGRATOR in (EXPECTED[route].readers or ())
+        assert answer.status_code == (200 if may else 403), (route, answer.text)
+
+
+async def test_what_only_some_roles_may_read(walk: Walk) -> None:
+    for route in READS:
+        for name in ("admin", "centre", "integrator", "reader", "unit"):
+            if readers := EXPECTED[route].readers:
+                answer = await walk.call(route, name)
+                assert answer.status_code == (200 if Role(name) in readers | {Role.ADMIN} else 403), (
+                    route,
+                    name,
+                )

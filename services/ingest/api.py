@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
-from services.ingest import push, queries
+from services.ingest import push, queries, receipts
 from services.ingest.schemas import DossierView, PushAnswer
 from shared.access import READERS, Principal, allow
 from shared.db import Session, session_scope
@@ -58,7 +58,9 @@ async def push_dossiers(
     by nature: the newer version wins, whatever the order, and a repetition changes nothing.
 
     NDJSON (`Content-Type: application/x-ndjson`) has no size limit; its answer is NDJSON, each line written after its
-    batch has been committed. The request's own session is not used: each batch commits by itself."""
+    batch has been committed. A line with the batch's receipt follows its items; the counts and the stream's first
+    receipt come last. `receipt`: for GET /v1/pushes/{id}. The request's own session is not used: each batch commits by
+    itself."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     engine, settings = request.app.state.engine, request.app.state.settings
     if kind == "application/x-ndjson":
@@ -70,10 +72,21 @@ async def push_dossiers(
             field="Content-Type",
         )
     now = settings.now()
-    items = push.read_array(await request.body(), now=now)
+    body = await request.body()
+    items = push.read_array(body, now=now)
+    receipt = None
     async with session_scope(engine) as session:
         results = await push.store(session, items, sender=principal.key_id, now=now)
-    content = {"counts": push.count(results), "items": results}
+        if items:
+            receipt = await push.give_receipt(
+                session,
+                items,
+                results,
+                sender=principal.key_id,
+                now=now,
+                digest=receipts.digest_of([body]),
+            )
+    content = {"counts": push.count(results), "items": results, "receipt": receipt}
     return Response(msgspec.json.encode(content), media_type="application/json")
 
 

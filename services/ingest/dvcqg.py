@@ -11,6 +11,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -22,8 +24,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.ingest import queries, service
-from services.ingest.normalise import Refusal
+from services.ingest import queries, receipts, service
+from services.ingest.normalise import Head, Refusal, Step
 from services.ingest.portals import national_messages
 from shared.access import Principal, authenticate
 from shared.db import session_scope
@@ -139,6 +141,7 @@ async def integration(request: Request) -> Response:
                         now=now,
                         heads=heads,
                     )
+                    await _give_receipt(session, principal, call, heads, outcome.results, now)
                     answer = _stored(
                         "Đồng bộ hồ sơ thành công",
                         len(heads),
@@ -156,6 +159,10 @@ async def integration(request: Request) -> Response:
                         now=now,
                         steps=steps,
                     )
+                    results = [
+                        service.REJECTED if isinstance(step, Refusal) else service.ACCEPTED for step in steps
+                    ]
+                    await _give_receipt(session, principal, call, steps, results, now)
                     bad = [step for step in steps if isinstance(step, Refusal)]
                     answer = _stored("Cập nhật tiến độ hồ sơ thành công", len(steps), bad, set())
                 case "TraCuuHoSo":
@@ -173,6 +180,34 @@ async def integration(request: Request) -> Response:
     except AWAY as error:
         log.error("database error", kind=type(error).__name__)
         return _away()
+
+
+async def _give_receipt(
+    session: AsyncSession,
+    principal: Principal,
+    call: Call,
+    items: Sequence[Head | Step | Refusal],
+    results: list[str],
+    now: datetime,
+) -> None:
+    """The protocol's envelope has no place for it: GET /v1/pushes lists the receipts of a key. A step is accepted also
+    where it was known already."""
+
+    def told(n: int) -> receipts.Told:
+        item = items[n]
+        return item.code, item.field if isinstance(item, Refusal) else None
+
+    if items:
+        await receipts.write(
+            session,
+            key=principal.key_id,
+            door="dvcqg",
+            portal=Portal.SENT.value,
+            now=now,
+            digest=receipts.digest_of([bytes(call.data)]),
+            results=results,
+            told=told,
+        )
 
 
 def _is_add(value: object) -> bool:

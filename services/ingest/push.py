@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from starlette.types import Receive, Scope, Send
 
-from services.ingest import own_messages, service
+from services.ingest import own_messages, receipts, service
 from services.ingest.normalise import Refusal, Refused, refusal
 from services.ingest.own_messages import Pushed
 from shared.db import session_scope
@@ -97,10 +97,38 @@ def count(results: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
+async def give_receipt(
+    session: AsyncSession,
+    items: list[Pushed | Refusal],
+    results: list[dict[str, Any]],
+    *,
+    sender: str,
+    now: datetime,
+    digest: bytes,
+    stream_id: int | None = None,
+    first_index: int = 0,
+) -> int:
+    """In the transaction of the items. `results`: as store() gave them."""
+    portals = {item.portal for item in items if type(item) is Pushed}
+    return await receipts.write(
+        session,
+        key=sender,
+        door="dossiers",
+        portal=",".join(sorted(portals)) if portals else Portal.PROVINCIAL.value,
+        now=now,
+        digest=digest,
+        results=[result["result"] for result in results],
+        told=lambda n: (results[n]["code"], results[n].get("field")),
+        stream_id=stream_id,
+        first_index=first_index,
+    )
+
+
 async def stream(
     chunks: AsyncIterator[bytes], engine: AsyncEngine, settings: Settings, *, sender: str
 ) -> AsyncGenerator[bytes, None]:
-    """NDJSON in, NDJSON out: one line per item, then a line with the counts.
+    """NDJSON in, NDJSON out: one line per item, after each batch a line with its receipt, at the end one with the
+    counts and the stream's (first) receipt.
 
     Reading goes on while the answer is being written (a client that sends all before it reads would else wait for us
     while we wait for it). If the database goes away the answer ends with a line that says from which line on nothing
@@ -143,18 +171,33 @@ async def _work(
 ) -> None:
     totals = dict.fromkeys((service.ACCEPTED, service.UNCHANGED, service.STALE, service.REJECTED), 0)
     position = 0
+    first: int | None = None
     try:
         async for lines in _batches(chunks):
             now = settings.now()
             items = _read_lines(lines, position, now)
             async with session_scope(engine) as session:
                 results = await store(session, items, sender=sender, now=now)
+                receipt = await give_receipt(
+                    session,
+                    items,
+                    results,
+                    sender=sender,
+                    now=now,
+                    digest=receipts.digest_of(lines),
+                    stream_id=first,
+                    first_index=position,
+                )
+            first = first or receipt
             for n, result in enumerate(results):
                 result["index"] = position + n
                 totals[result["result"]] += 1
+            told = {"receipt": receipt, "from_index": position, "items": len(lines)}
             position += len(lines)
-            answers.put_nowait(b"".join(_encode(result) + b"\n" for result in results))
-        answers.put_nowait(_encode({"counts": totals}) + b"\n")
+            answers.put_nowait(
+                b"".join(_encode(result) + b"\n" for result in results) + _encode(told) + b"\n"
+            )
+        answers.put_nowait(_encode({"counts": totals, "receipt": first}) + b"\n")
     except (DBAPIError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         stopped = {
             "error": "unavailable",
@@ -162,6 +205,7 @@ async def _work(
             "reason": "the database does not answer; send again from this line on",
             "reason_vi": "Cơ sở dữ liệu tạm thời không trả lời; hãy gửi lại từ dòng này.",
             "counts": totals,
+            "receipt": first,
         }
         answers.put_nowait(_encode(stopped) + b"\n")
     finally:

@@ -46,11 +46,13 @@ class PushAnswer(BaseModel):
                         "reason_vi": "status: trạng thái không có trong danh mục; cần một số từ 1 đến 10.",
                     },
                 ],
+                "receipt": 4711,
             }
         }
     )
     counts: PushCounts
     items: list[PushResult]
+    receipt: int | None = None
 
 
 class CopyView(BaseModel):

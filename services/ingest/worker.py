@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest import pull, run_queries, runs
+from services.ingest import pull, receipts, run_queries, runs
 from services.ingest.portals.http import Retry
 from shared import queue
 from shared.db import create_engine, session_scope
@@ -27,6 +27,7 @@ from shared.vocabulary import Portal, Subject
 log = structlog.get_logger("ingest")
 
 POLL_SECONDS = 1.0
+PRUNE_SECONDS = 3600.0
 PATIENCE_SECONDS = 10.0
 """How long the pulls in hand may take to reach the end of their page when the worker is told to end; then
 they are cancelled, which rolls the page back and loses nothing."""
@@ -103,11 +104,15 @@ class Worker:
         self._tasks: dict[tuple[Portal, Subject], asyncio.Task[None]] = {}
         self._due: dict[tuple[Portal, Subject], float] = {}
         self._ended: set[tuple[Portal, Subject]] = set()
+        self._prune_at = 0.0
 
     async def turn(self) -> None:
         """Ask for what is due, begin what nobody works on, and give a sign of life."""
         settings = self._settings
         async with session_scope(self._engine) as session:
+            if self._prune_at <= (time := asyncio.get_running_loop().time()):
+                pruned = await receipts.prune(session, now=settings.now())
+                self._prune_at = time if pruned else time + PRUNE_SECONDS
             waiting = await run_queries.active(session)
             if not self._ended.issuperset(self._wanted()):  # it reads all runs that ever were
                 self._ended = await run_queries.ended(session)
