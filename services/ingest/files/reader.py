@@ -120,7 +120,8 @@ def _workbook(file: BinaryIO) -> Iterator[tuple[int, int, Callable[[], Iterable[
                 and about.typ is python_calamine.SheetTypeEnum.WorkSheet
             ):
                 sheet = book.get_sheet_by_index(number)
-                yield (sheet.start or (0, 0))[1], sheet.total_height, sheet.iter_rows
+                start, end = sheet.start or (0, 0), sheet.end or (-1, 0)
+                yield start[1], end[0] + 1, sheet.iter_rows
 
 
 def _text(file: BinaryIO) -> tuple[int, int, Callable[[], Iterable[Row]]]:
