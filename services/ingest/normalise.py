@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -17,7 +18,7 @@ import msgspec
 
 from shared.calendar import TZ, parse_wire
 from shared.errors import Invalid
-from shared.identifiers import DossierCode, parse_dossier_code, parse_procedure_code
+from shared.identifiers import DossierCode, normalise_unit_code, parse_dossier_code, parse_procedure_code
 from shared.vocabulary import DossierStatus, Portal
 
 NO_TIME = "1970-01-01T07:00:00+07:00"
@@ -178,7 +179,7 @@ def _harmless(value: object) -> bool:
             return True
     except Invalid:
         return False
-    for read in (parse_wire, parse_procedure_code):
+    for read in (parse_wire, parse_procedure_code, normalise_unit_code):
         try:
             read(value)
         except Invalid:
@@ -283,7 +284,8 @@ def clean(value: object, field: str, *, limit: int) -> str | None:
     if not isinstance(value, str):
         raise Refused(field, f"{field}: cần một chuỗi ký tự.", f"{field}: expected a text")
     if not value.isprintable():
-        value = " ".join(value.split())
+        # Zero-width signs, byte order marks and soft hyphens come with texts out of Word; nobody sees them.
+        value = " ".join("".join(sign for sign in value if unicodedata.category(sign) != "Cf").split())
         if not value.isprintable() or "\x00" in value:
             raise Refused(
                 field, f"{field}: có ký tự điều khiển không hợp lệ.", f"{field}: holds control characters"
