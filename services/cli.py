@@ -97,7 +97,7 @@ def migrate() -> None:
     """
     settings = get_settings()
     with _owner_url(settings) as url:
-        runner.run(url)
+        everything.migrate(url)
     console.print(f"the tables are at {runner.head()}", highlight=False)
 
 

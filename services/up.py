@@ -10,6 +10,7 @@ import sys
 from datetime import datetime, time
 from pathlib import Path
 
+from alembic.util.exc import CommandError
 from rich.console import Console
 from sqlalchemy.engine import make_url
 
@@ -56,7 +57,7 @@ def run(settings: Settings, console: Console) -> None:
         with running.preparing():
             database = _database(settings, data_dir, running)
             running.say("chiso", "bringing the tables up to date")
-            runner.run(database.owner_url)
+            migrate(database.owner_url)
             # The administrator's and the owner's address stay here: the services get their own role's, the
             # sandbox none.
             for name in ("DATABASE_URL", "DATABASE_OWNER_URL"):
@@ -84,6 +85,18 @@ def run(settings: Settings, console: Console) -> None:
         else:
             running.say("chiso", f"the API listens on {base_url}")
             running.watch()
+
+
+def migrate(url: str) -> None:
+    """Raises Invalid where the tables are of a version that this code does not know, and what the runner raises."""
+    try:
+        runner.run(url)
+    except CommandError as error:
+        raise Invalid(
+            "Bảng dữ liệu thuộc một phiên bản khác của chương trình.",
+            f"The tables cannot be brought up to date: {error}. Another version of chiso made them: use that one, or "
+            "another DATA_DIR or database; what came from the sandbox may be removed.",
+        ) from None
 
 
 def on_running_sandbox(settings: Settings) -> Settings:
