@@ -53,6 +53,8 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("GET", "/v1/sync-runs"): Expected(everybody=True),
     ("GET", "/v1/sync-runs/{run_id}"): Expected(path={"run_id": "<run>"}, everybody=True),
     ("GET", "/v1/units"): Expected(),
+    ("GET", "/v1/quarantine"): Expected(readers=PUSHING),
+    ("POST", "/v1/quarantine/{refusal_id}/replay"): Expected(path={"refusal_id": "<refusal>"}),
     ("GET", "/v1/pushes"): Expected(readers=PUSHING),
     ("GET", "/v1/pushes/{receipt_id}"): Expected(path={"receipt_id": "<receipt>"}, readers=PUSHING),
     ("GET", "/v1/unit-aliases"): Expected(),
@@ -72,6 +74,7 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ),
 }
 WRITERS = {
+    "/v1/quarantine/{refusal_id}/replay": {Role.ADMIN, *PUSHING},
     "/v1/unit-aliases/{name}": {Role.ADMIN, Role.CENTRE},
     "/v1/dossiers": {Role.ADMIN, Role.CENTRE, Role.INTEGRATOR},
     "/v1/sync-runs": {Role.ADMIN, Role.CENTRE},
@@ -138,6 +141,8 @@ async def _walk(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Walk]:
             )
         assert finding is not None
         ids = {"<decision>": decision.json()["id"], "<run>": run.json()["id"], "<finding>": finding}
+        refused = await http.get("/v1/quarantine", headers=bearer(keys["integrator"]))
+        ids["<refusal>"] = refused.json()["items"][0]["id"]
         ids["<receipt>"] = pushed.json()["receipt"]
         yield Walk(http, keys, {name: str(value) for name, value in ids.items()})
 

@@ -157,7 +157,13 @@ PLAUSIBLE: dict[str, list[str]] = {
 }
 """Values that get past the first check, and those at its edge."""
 
-NOBODY_S = {"/ready", "/v1/findings/{finding_id}", "/v1/unit-aliases/{name}", "/v1/pushes/{receipt_id}"}
+NOBODY_S = {
+    "/ready",
+    "/v1/findings/{finding_id}",
+    "/v1/unit-aliases/{name}",
+    "/v1/pushes/{receipt_id}",
+    "/v1/quarantine/{refusal_id}/replay",
+}
 """What made up values do not find: an id, or a unit to be named in a body."""
 
 UTC_TIME = re.compile(r'T[0-9:.]+(?:Z|\+00:00)"')

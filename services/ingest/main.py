@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.ingest import api, dvcqg, import_api, receipts_api, sync_api, units_api
+from services.ingest import api, dvcqg, import_api, quarantine_api, receipts_api, sync_api, units_api
 from shared import logging
 from shared.app import create_app
 from shared.settings import get_settings
 
-routers = (api.router, dvcqg.router, import_api.router, receipts_api.router, sync_api.router, units_api.router)
+routers = (
+    api.router,
+    dvcqg.router,
+    import_api.router,
+    quarantine_api.router,
+    receipts_api.router,
+    sync_api.router,
+    units_api.router,
+)
 
 
 def create() -> FastAPI:
