@@ -227,8 +227,9 @@ async def run_worker(
                 done = 1
                 while done and not stop.is_set():
                     done = await work_once(engine, consumer=consumer, work=work, now=settings.now())
-                async with session_scope(engine) as session:
-                    await beat(session, consumer.value, now=settings.now())
+                    # After each take: a worker with hours of backlog is slow, not away.
+                    async with session_scope(engine) as session:
+                        await beat(session, consumer.value, now=settings.now())
             except AWAY as error:
                 log.warning("database away, waiting", consumer=consumer.value, error=type(error).__name__)
                 await _sleep(stop, 2.0)

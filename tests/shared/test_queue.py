@@ -424,6 +424,25 @@ async def test_a_connection_found_closed_in_the_middle_of_the_work(
     assert await left(engine) == []
 
 
+async def test_a_worker_gives_signs_of_life_in_the_middle_of_a_backlog(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    """Two takes: at the second, the first has told of it, so /ready does not call a busy worker away."""
+    await put(engine, *(f"code-{number:04}" for number in range(1001)))
+    heard_of: list[bool] = []
+    done = asyncio.Event()
+
+    async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
+        heard_of.append(await heard(engine))
+        if len(heard_of) == 2:
+            done.set()
+
+    task = asyncio.create_task(queue.run_worker(engine, settings, consumer=RECONCILE, work=work))
+    async with ended(task), asyncio.timeout(PATIENCE):
+        await done.wait()
+    assert heard_of == [False, True]
+
+
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
 async def test_a_worker_process_ends_on_a_signal(
     database: str, engine: AsyncEngine, name: signal.Signals
