@@ -157,7 +157,7 @@ def allow(*roles: Role) -> Callable[..., Awaitable[Principal]]:
                 "The role of this key does not allow this call.",
             )
         for unit in request.query_params.getlist("unit"):
-            principal.check(normalise_unit_code(unit))
+            principal.check(_unit(unit))
         request.state.principal = principal
         return principal
 
@@ -166,6 +166,14 @@ def allow(*roles: Role) -> Callable[..., Awaitable[Principal]]:
 
 def unit_in_scope(principal: Principal, unit: str | None) -> str:
     """The unit that a request is about: the one named, else the key's own. Raises Forbidden, Invalid."""
-    code = normalise_unit_code(unit) if unit else principal.unit_code
+    code = _unit(unit) if unit else principal.unit_code
     principal.check(code)
     return code
+
+
+def _unit(text: str) -> str:
+    """The parameter `unit` of a request. Raises Invalid that names it."""
+    try:
+        return normalise_unit_code(text)
+    except Invalid as error:
+        raise Invalid(error.vi, error.en, field="unit") from None

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import text
 
 from migrations import runner
-from shared import queue
+from shared import problems, queue
 from shared.alive import SILENCE
 from shared.db import Session
 from shared.vocabulary import Consumer
@@ -46,7 +46,7 @@ async def ready(request: Request, session: Session) -> JSONResponse:
         missing += [f"worker {n}" for n in needed if n not in beats or now - beats[n] > SILENCE]
         detail["pending_changes"] = await queue.pending(session, now=now)
         detail["last_sync"] = {
-            f"{portal}/{subject}": at.isoformat()
+            f"{portal}/{subject}": at.astimezone(now.tzinfo).isoformat()
             for portal, subject, at in await session.execute(
                 text(
                     "SELECT portal, subject, max(finished_at) FROM sync_run WHERE state = 'done' GROUP BY 1, 2"
@@ -62,6 +62,11 @@ async def ready(request: Request, session: Session) -> JSONResponse:
 
 def _since(now: datetime, at: datetime | None) -> str:
     return "never seen" if at is None else f"seen {max(0, int((now - at).total_seconds()))} s ago"
+
+
+@router.get("/docs/problems", include_in_schema=False, response_class=HTMLResponse)
+async def problem_kinds() -> str:
+    return problems.page()
 
 
 @router.get("/metrics", summary="Prometheus", response_class=Response)

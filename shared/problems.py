@@ -138,7 +138,9 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
     return problem(
         request,
         422,
-        vi="Giá trị không hợp lệ ở: " + ", ".join(error["field"] for error in errors) + ".",
+        vi="Giá trị không hợp lệ ở: "
+        + "; ".join(f"{error['field']}{_EXPECTED_VI.get(error['expected'], '')}" for error in errors)
+        + ".",
         en="Not valid: " + "; ".join(f"{error['field']} ({error['message']})" for error in errors),
         errors=errors,
     )
@@ -154,13 +156,29 @@ def _path(location: tuple[Any, ...]) -> str:
     return path
 
 
+_EXPECTED_VI = dict.fromkeys(
+    ("date_from_datetime_parsing", "date_from_datetime_inexact", "date_parsing", "date_type"),
+    " (cần dạng 2026-08-31)",
+)
+_EXPECTED = {
+    "date_from_datetime_parsing": "expected a day, YYYY-MM-DD",
+    "date_from_datetime_inexact": "expected a day, YYYY-MM-DD",
+    "date_parsing": "expected a day, YYYY-MM-DD",
+    "date_type": "expected a day, YYYY-MM-DD",
+    "datetime_parsing": "expected a time, YYYY-MM-DDTHH:MM:SS+07:00",
+    "datetime_from_date_parsing": "expected a time, YYYY-MM-DDTHH:MM:SS+07:00",
+}
+"""Pydantic's own messages for these quote the input or do not say what is expected."""
+
+
 def _sentence(item: Mapping[str, Any]) -> str:
-    # Pydantic's own messages quote the input for some types only; those are replaced.
-    quoting = {"value_error", "assertion_error", "enum", "literal_error", "date_from_datetime_parsing"}
+    kind = str(item["type"])
     expected = item.get("ctx", {}).get("expected")
-    if item["type"] in ("enum", "literal_error") and expected:
+    if kind in ("enum", "literal_error") and expected:
         return f"expected {expected}"
-    return item["type"].replace("_", " ") if item["type"] in quoting else str(item["msg"])
+    if kind in ("value_error", "assertion_error"):
+        return "not a valid value"
+    return _EXPECTED.get(kind) or str(item["msg"])
 
 
 async def _database(request: Request, error: Exception) -> JSONResponse:
@@ -185,6 +203,15 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
             headers={"Retry-After": "5"},
         )
     return problem(request, 500)
+
+
+def page() -> str:
+    """What the `type` of a problem points to: one short section for each kind. More is in docs/problems.md."""
+    sections = "".join(
+        f'<h2 id="{kind}">{status} · {kind}</h2><p lang="vi">{vi}.</p><p lang="en">{en}.</p>'
+        for (status, kind), (vi, en) in zip(KINDS.items(), map(TITLES.__getitem__, KINDS), strict=True)
+    )
+    return f"<!doctype html><html lang=vi><meta charset=utf-8><title>chiso: problems</title>{sections}</html>"
 
 
 class Problem(BaseModel):

@@ -80,7 +80,7 @@ _SOURCES: dict[Source, tuple[str, str]] = {
         "Cách tính đối chiếu của tỉnh",
     ),
     Source.NO_COPY: (
-        "Không tính: không có bản ghi nào của hồ sơ đủ thông tin để tính.",
+        "Không tính: nguồn dùng để tính chưa có bản ghi nào cho biết đủ trạng thái và ngày tiếp nhận của hồ sơ.",
         "Số liệu của Bộ chỉ số 766 lấy từ Cổng Dịch vụ công quốc gia",
     ),
     Source.ABSENT: (

@@ -24,7 +24,7 @@ from tests.conftest import Cluster
 from tests.joined import bearer
 from tests.make import NOW
 
-OPEN = {"/health", "/ready", "/metrics", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+OPEN = {"/health", "/ready", "/metrics", "/docs", "/docs/problems", "/docs/oauth2-redirect", "/openapi.json"}
 MINE, FOREIGN = "H31.135", "H31.136"
 DOSSIER = "H31.135-260803-0001"
 

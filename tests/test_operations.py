@@ -325,3 +325,10 @@ async def test_no_body_is_an_internal_error(asking: httpx.AsyncClient, body: byt
         answer = await asking.post(path, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 422), (path, answer.text)
         is_problem(answer, answer.status_code)
+
+
+async def test_the_type_of_a_problem_leads_to_a_page(asking: httpx.AsyncClient) -> None:
+    page = await asking.get("/docs/problems")
+    assert page.status_code == 200
+    for kind in KINDS.values():
+        assert f'id="{kind}"' in page.text
