@@ -42,8 +42,9 @@ def merged(spans: Sequence[Span], told: ListedUnit) -> list[Span]:
     """The spans of one unit's code after a file has told of it. Pure; in order of days, without overlap.
 
     A list says what is so from its day on, until another says otherwise: the same again changes nothing (an earlier day
-    lengthens the span), another name, level or parent ends the span on the day before. What a portal has told is not
-    overwritten, only completed (statistical code, end, successor): its next pull would turn it back."""
+    lengthens the span, a last day ends it), another name, level or parent ends the span on the day before. What a
+    portal has told is not overwritten, only completed (statistical code, end, successor): its next pull would turn it
+    back."""
     rows = sorted(spans, key=lambda span: span.valid_from)
     at = next((n for n in reversed(range(len(rows))) if rows[n].valid_from <= told.valid_from), None)
     before = rows[at] if at is not None else None
@@ -55,11 +56,9 @@ def merged(spans: Sequence[Span], told: ListedUnit) -> list[Span]:
         rows[at] = before._replace(valid_to=told.valid_from - timedelta(days=1))
         rows.insert(at + 1, _span(told, until=before.valid_to))
         return _without_overlap(rows)
-    after = (
-        rows[0] if at is None and rows else rows[at + 1] if at is not None and at + 1 < len(rows) else None
-    )
+    following = 0 if at is None else at + 1
+    after = rows[following] if following < len(rows) else None
     if after is not None and told.valid_to is None:
-        following = rows.index(after)
         if _same(after, told) and after.source == SOURCE:
             rows[following] = _completed(after, told)._replace(valid_from=told.valid_from)
         else:

@@ -159,7 +159,8 @@ def find_header(rows: Sequence[tuple[int, Sequence[Any]]], words: Words, *, offs
     best: Header | None = None
     for number, cells in rows:
         header = _header(number, cells, words, offset)
-        complete = all(name in header.indexes for name in words.needed)
+        # One word that is also a header's may stand in any row of data; two do not.
+        complete = len(header.indexes) > 1 and all(name in header.indexes for name in words.needed)
         if complete and (best is None or len(header.indexes) > len(best.indexes)):
             best = header
     return best
