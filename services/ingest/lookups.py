@@ -1,6 +1,6 @@
 """TraCuuHoSo, code by code: whether a dossier that we know exists at the nation (portals.md §1.3).
 
-It tells existence only. Oldest check first, at most LOOKUPS_PER_SECOND; what was answered is written in
+It tells existence only. What is due longest comes first, at most LOOKUPS_PER_SECOND; what was answered is written in
 batches, each a transaction. One run passes once over what is due at its start, and what arrives meanwhile goes
 first: a pass over all dossiers may last for hours.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
 
 from services.ingest import presence, runs
 from services.ingest.portals.http import PortalAnswerInvalid, PortalAway, PortalRefused
@@ -19,9 +18,6 @@ BATCH = 500
 CONCURRENCY = 16
 BATCH_SECONDS = 5.0
 """A batch is made no larger than this lasts, so that a worker that is told to end does so in time."""
-
-FOUND_AGAIN = timedelta(days=1)
-"""What was found is asked for again after this; what was not, in each run."""
 
 FAILED_AT_MOST = 100
 """Codes whose look-up failed for their own sake; with more than that something else is wrong."""
@@ -43,11 +39,11 @@ class Pace:
             await asyncio.sleep(at - now)
 
 
-async def national_lookups(job: runs.Job, *, found_again: timedelta = FOUND_AGAIN) -> None:
+async def national_lookups(job: runs.Job) -> None:
     """Raises what the portal's client raises, RunLost, Stopped."""
     run, rate = job.run, job.settings.lookups_per_second
     before = run.started_at
-    failed: list[str] = list(run.cursor.get("failed", []))
+    failed = int(run.cursor.get("failed", 0))
     limit = int(min(BATCH, max(CONCURRENCY, rate * BATCH_SECONDS)))
     pace = Pace(rate)
     total: int | None = None
@@ -59,21 +55,19 @@ async def national_lookups(job: runs.Job, *, found_again: timedelta = FOUND_AGAI
                     admitted = await presence.admit(session, now=job.settings.now())
             async with job.page() as session:
                 if run.total is None and total is None:
-                    total = await presence.count_due(
-                        session, before=before, found_before=before - found_again
-                    )
-                codes = await presence.due(
-                    session, before=before, found_before=before - found_again, skip=failed, limit=limit
-                )
+                    await presence.put_aside(session, before=before)
+                    total = await presence.count_due(session, before=before)
+                codes = await presence.due(session, before=before, limit=limit)
             if not codes:
                 break
             # The proof is as old as the batch's first question; a fixed clock may stand before the run's
             # start.
             asked_at = max(job.settings.now(), before)
             results, wrong, error = await _ask(portal, codes, pace)
-            failed += wrong
+            failed += len(wrong)
             async with job.page() as session:
-                await presence.record_lookups(session, results, asked_at=asked_at, now=job.settings.now())
+                told: list[tuple[str, bool | None]] = [*results, *((code, None) for code in wrong)]
+                await presence.record_lookups(session, told, asked_at=asked_at, now=job.settings.now())
                 found = sum(was_found for _, was_found in results)
                 await runs.advance(
                     session,
@@ -87,7 +81,7 @@ async def national_lookups(job: runs.Job, *, found_again: timedelta = FOUND_AGAI
                 )
             if error is not None:
                 raise error
-            if len(failed) > FAILED_AT_MOST:
+            if failed > FAILED_AT_MOST:
                 raise portal.answer_invalid()
     async with job.page() as session:
         now = job.settings.now()

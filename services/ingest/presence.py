@@ -8,7 +8,7 @@ dossier that arrives in between is never called missing by it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,74 +17,122 @@ from shared import queue
 from shared.db import driver
 from shared.errors import Invalid
 from shared.identifiers import parse_dossier_code
-from shared.vocabulary import Consumer, Portal
+from shared.vocabulary import TERMINAL, Consumer, Portal
 
 BOTH = (Consumer.RECONCILE, Consumer.INDICATORS)
 
-_DUE = """
-  FROM presence p
- WHERE p.portal = 'national'
-   AND (p.checked_at IS NULL OR (p.checked_at < $1 AND (NOT p.found OR p.checked_at < $2)))
-   AND NOT EXISTS (SELECT FROM dossier d WHERE d.code = p.code AND d.portal = 'national'
-                      AND d.version IS NOT NULL AND d.vanished_at IS NULL)
-"""
+FOUND_AGAIN = timedelta(days=1)
+"""What was found is asked for again after this; what was not, in each run."""
+
+ENDED_AGAIN = timedelta(days=30)
+"""As FOUND_AGAIN, for a dossier that has ended in the province or in what was sent: nothing happens to it any more,
+and asking for all that ever were would leave no time for the others."""
+
+_COPY_THERE = """EXISTS (SELECT FROM dossier d WHERE d.code = {code} AND d.portal = 'national'
+                      AND d.version IS NOT NULL AND d.vanished_at IS NULL)"""
+_HELD = _COPY_THERE.format(code="p.code")
 
 
 async def admit(session: AsyncSession, *, now: datetime, limit: int = 5000) -> int:
-    """Take codes that arrived since the last run from the queue into the list of codes to look up. Returns how many
-    were taken; the caller commits and goes on until none are left."""
+    """Take codes that arrived since the last run from the queue into the list of codes to look up, except those of
+    which we have a national copy: they need none. One whose national copy has vanished is asked for at once. Returns
+    how many were taken; the caller commits and goes on until none are left."""
     taken = await queue.take(session, consumer=Consumer.LOOKUPS, now=now, limit=limit)
     await (await driver(session)).execute(
-        "INSERT INTO presence (code, portal) SELECT code, 'national' FROM unnest($1::text[]) AS t(code) ORDER BY code"
-        " ON CONFLICT DO NOTHING",
+        f"""
+        INSERT INTO presence AS p (code, portal) SELECT code, 'national' FROM unnest($1::text[]) AS t(code)
+         WHERE NOT {_COPY_THERE.format(code="t.code")} ORDER BY code
+        ON CONFLICT (code, portal) DO UPDATE SET ask_at = NULL
+         WHERE p.ask_at IS NOT NULL AND EXISTS (SELECT FROM dossier d WHERE d.code = p.code
+                AND d.portal = 'national' AND d.vanished_at IS NOT NULL)
+        """,  # noqa: S608 - our own text
         taken.codes,
     )
     await queue.finish(session, taken)
     return len(taken.rows)
 
 
-async def due(
-    session: AsyncSession, *, before: datetime, found_before: datetime, skip: Sequence[str], limit: int
-) -> list[str]:
-    """Codes to look up on the national portal, oldest check first: never asked, or asked before `before`;
-    those that were found, before `found_before`. Codes of which we have a national copy need no look-up."""
-    rows = await (await driver(session)).fetch(
-        f"SELECT p.code {_DUE} AND p.code <> ALL($3::text[]) ORDER BY p.checked_at NULLS FIRST LIMIT $4",
+async def put_aside(session: AsyncSession, *, before: datetime) -> None:
+    """Of what is due, the codes whose national copy has arrived meanwhile are not looked at again for ENDED_AGAIN:
+    once in a run, so that no batch has to walk over them."""
+    await (await driver(session)).execute(
+        f"""
+        WITH held AS (
+          SELECT p.code FROM presence p WHERE p.portal = 'national' AND (p.ask_at IS NULL OR p.ask_at < $1) AND {_HELD}
+           ORDER BY p.code FOR UPDATE OF p
+        )
+        UPDATE presence p SET ask_at = $1::timestamptz + $2::interval
+          FROM held h WHERE p.code = h.code AND p.portal = 'national'
+        """,  # noqa: S608
         before,
-        found_before,
-        list(skip),
+        ENDED_AGAIN,
+    )
+
+
+async def due(session: AsyncSession, *, before: datetime, limit: int) -> list[str]:
+    """Codes to look up on the national portal: never asked, then due before `before`, the longest due first. Each half
+    is a range of the index that ends after `limit` rows, however many codes there are."""
+    rows = await (await driver(session)).fetch(
+        f"""
+        SELECT code FROM (
+          (SELECT p.code, p.ask_at FROM presence p
+            WHERE p.portal = 'national' AND p.ask_at IS NULL AND NOT {_HELD} LIMIT $2)
+          UNION ALL
+          (SELECT p.code, p.ask_at FROM presence p
+            WHERE p.portal = 'national' AND p.ask_at < $1 AND NOT {_HELD} ORDER BY p.ask_at LIMIT $2)
+        ) t ORDER BY ask_at NULLS FIRST LIMIT $2
+        """,  # noqa: S608
+        before,
         limit,
     )
     return [row["code"] for row in rows]
 
 
-async def count_due(session: AsyncSession, *, before: datetime, found_before: datetime) -> int:
-    connection = await driver(session)
-    return int(await connection.fetchval(f"SELECT count(*) {_DUE}", before, found_before))
+async def count_due(session: AsyncSession, *, before: datetime) -> int:
+    """After put_aside()."""
+    return int(
+        await (await driver(session)).fetchval(
+            "SELECT (SELECT count(*) FROM presence WHERE portal = 'national' AND ask_at IS NULL)"
+            " + (SELECT count(*) FROM presence WHERE portal = 'national' AND ask_at < $1)",
+            before,
+        )
+    )
 
 
 async def record_lookups(
-    session: AsyncSession, results: Sequence[tuple[str, bool]], *, asked_at: datetime, now: datetime
+    session: AsyncSession, results: Sequence[tuple[str, bool | None]], *, asked_at: datetime, now: datetime
 ) -> None:
-    """Store (code, found) of one batch. A change is queued where the answer is new or other than before, and
-    for each absence: its proof has become younger, which is what a grace time waits for."""
+    """Store (code, found) of one batch; None: no answer, which proves nothing and waits for its next turn behind
+    all others. A change is queued where the answer is new or other than before, and for each absence: its proof
+    has become younger, which is what a grace time waits for."""
     ordered = sorted(results)
     rows = await (await driver(session)).fetch(
         """
         WITH incoming AS (
           SELECT * FROM unnest($1::text[], $2::bool[]) AS t(code, found)
-        ), before AS (
-          SELECT p.code, p.found AS was, i.found FROM presence p JOIN incoming i ON i.code = p.code
-           WHERE p.portal = 'national' AND (p.checked_at IS NULL OR p.checked_at <= $3)
-           ORDER BY p.code FOR UPDATE OF p
+        ), before AS (  -- a proof that is younger than our question stays
+          SELECT p.code, p.found AS was, i.found,
+                 i.found IS NOT NULL AND (p.checked_at IS NULL OR p.checked_at <= $3) AS holds,
+                 EXISTS (SELECT FROM dossier d WHERE d.code = p.code AND d.portal IN ('sent', 'provincial')
+                            AND d.status = ANY($6::int2[])) AS ended
+            FROM presence p JOIN incoming i ON i.code = p.code
+           WHERE p.portal = 'national' ORDER BY p.code FOR UPDATE OF p
         )
-        UPDATE presence p SET found = b.found, checked_at = $3, via = 'lookup'
+        UPDATE presence p SET
+          found = CASE WHEN b.holds THEN b.found ELSE p.found END,
+          checked_at = CASE WHEN b.holds THEN $3 ELSE p.checked_at END,
+          via = CASE WHEN b.holds THEN 'lookup' ELSE p.via END,
+          ask_at = $3::timestamptz + CASE WHEN b.found AND b.ended THEN $5::interval
+                                          WHEN b.found THEN $4::interval ELSE interval '0' END
           FROM before b WHERE p.code = b.code AND p.portal = 'national'
-        RETURNING p.code, b.was IS DISTINCT FROM b.found OR NOT b.found AS matters
+        RETURNING p.code, b.holds AND (b.was IS DISTINCT FROM b.found OR NOT b.found) AS matters
         """,
         [code for code, _ in ordered],
         [found for _, found in ordered],
         asked_at,
+        FOUND_AGAIN,
+        ENDED_AGAIN,
+        sorted(TERMINAL),
     )
     await queue.enqueue(session, [row["code"] for row in rows if row["matters"]], consumers=BOTH, now=now)
 
@@ -138,10 +186,10 @@ async def _is_there(
         return
     rows = await (await driver(session)).fetch(
         """
-        INSERT INTO presence AS p (code, portal, found, checked_at, via)
-        SELECT code, $2, true, $3, $4 FROM unnest($1::text[]) AS t(code) ORDER BY code
+        INSERT INTO presence AS p (code, portal, found, checked_at, via, ask_at)
+        SELECT code, $2, true, $3, $4, $3::timestamptz + $5::interval FROM unnest($1::text[]) AS t(code) ORDER BY code
         ON CONFLICT (code, portal) DO UPDATE
-           SET found = true, checked_at = excluded.checked_at, via = excluded.via
+           SET found = true, checked_at = excluded.checked_at, via = excluded.via, ask_at = excluded.ask_at
          WHERE p.checked_at IS NULL OR p.checked_at <= excluded.checked_at
         RETURNING code
         """,
@@ -149,6 +197,7 @@ async def _is_there(
         portal.value,
         asked_at,
         via,
+        FOUND_AGAIN,
     )
     await queue.enqueue(session, [row["code"] for row in rows], consumers=BOTH, now=now)
 
@@ -160,14 +209,14 @@ async def absent_from_list(
     held is absent since `asked_at`, when the first window was asked for. Returns how many."""
     rows = await (await driver(session)).fetch(
         """
-        INSERT INTO presence AS p (code, portal, found, checked_at, via)
-        SELECT DISTINCT d.code, 'national', false, $3::timestamptz, 'list' FROM dossier d
+        INSERT INTO presence AS p (code, portal, found, checked_at, via, ask_at)
+        SELECT DISTINCT d.code, 'national', false, $3::timestamptz, 'list', $3::timestamptz FROM dossier d
          WHERE d.portal IN ('sent', 'provincial') AND d.received_at >= $1 AND d.received_at < $2
            AND NOT EXISTS (SELECT FROM dossier n WHERE n.code = d.code AND n.portal = 'national'
                               AND n.version IS NOT NULL AND n.vanished_at IS NULL)
          ORDER BY 1
         ON CONFLICT (code, portal) DO UPDATE
-           SET found = false, checked_at = excluded.checked_at, via = excluded.via
+           SET found = false, checked_at = excluded.checked_at, via = excluded.via, ask_at = excluded.ask_at
          WHERE p.checked_at IS NULL OR p.checked_at < excluded.checked_at
         RETURNING code
         """,
@@ -188,8 +237,8 @@ async def vanish(
     now: datetime,
 ) -> int:
     """National copies learnt from a list whose window no longer holds them, nor has another window since
-    `asked_since`, the pass's first question. accept() brings them back when they are listed again. Returns how
-    many."""
+    `asked_since`, the pass's first question. accept() brings them back when they are listed again; look-ups, which
+    spared them, ask for them. Returns how many."""
     rows = await (await driver(session)).fetch(
         """
         WITH gone AS (
@@ -208,7 +257,9 @@ async def vanish(
         now,
         asked_since,
     )
-    return await queue.enqueue(session, [row["code"] for row in rows], consumers=BOTH, now=now)
+    return await queue.enqueue(
+        session, [row["code"] for row in rows], consumers=(*BOTH, Consumer.LOOKUPS), now=now
+    )
 
 
 async def unmatched_on_province(

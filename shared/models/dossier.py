@@ -93,7 +93,8 @@ class DossierStep(Record):
 
 class Presence(Record):
     """The newest proof that a code exists on a portal, or does not: a look-up of that very code, or a complete
-    window of a list. `checked_at` null: not asked yet. Rows are asked oldest check first."""
+    window of a list. `checked_at` null: no proof yet. `ask_at`: from when on a look-up is due (null: at once); it moves
+    with each attempt, also one without an answer."""
 
     __tablename__ = "presence"
 
@@ -102,5 +103,9 @@ class Presence(Record):
     found: Mapped[bool | None]
     checked_at: Mapped[datetime | None]
     via: Mapped[str | None] = mapped_column(CODE)
+    ask_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_presence_oldest", "portal", text("checked_at NULLS FIRST")),)
+    __table_args__ = (
+        Index("ix_presence_oldest", "portal", text("checked_at NULLS FIRST")),
+        Index(None, "portal", "ask_at"),
+    )

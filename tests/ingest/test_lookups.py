@@ -35,8 +35,16 @@ async def known(engine: AsyncEngine, *codes: str, portal: Portal = Portal.SENT) 
 async def checked(engine: AsyncEngine, code: str, at: datetime | None, found: bool | None) -> None:
     async with session_scope(engine) as session:
         await session.execute(
-            text("UPDATE presence SET checked_at = :at, found = :found, via = 'lookup' WHERE code = :code"),
-            {"at": at, "found": found, "code": code},
+            text(
+                "UPDATE presence SET checked_at = :at, found = :found, via = 'lookup', ask_at = :ask_at"
+                " WHERE code = :code"
+            ),
+            {
+                "at": at,
+                "found": found,
+                "code": code,
+                "ask_at": at + presence.FOUND_AGAIN if at and found else at,
+            },
         )
 
 
@@ -112,11 +120,83 @@ async def test_oldest_check_first_and_none_where_a_copy_is(engine: AsyncEngine, 
     await checked(engine, codes[1], NOW - timedelta(days=5), False)
     await checked(engine, codes[2], NOW - timedelta(hours=3), True)
     async with session_scope(engine) as session:
-        due = await presence.due(session, before=NOW, found_before=NOW - timedelta(days=1), skip=[], limit=10)
+        due = await presence.due(session, before=NOW, limit=10)
     assert due == [codes[3], codes[1], codes[0]]
     async with serving(nation) as url:
         await pull.run_one(engine, leading_to(settings, url), *LOOKUPS, retry=QUICK)
     assert sorted(nation.asked) == sorted(due)
+
+
+async def test_what_was_found_is_asked_for_daily_while_it_is_open_and_monthly_when_it_ended(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    open_, ended = "H31.135-260803-0001", "H31.135-260803-0002"
+    nation = Nation(open_, ended)
+    async with session_scope(engine) as session:
+        heads = [make.head(open_), make.head(ended, status=10)]
+        await accept(
+            session, portal=Portal.SENT, via="push", door="test", sender="test", now=NOW, heads=heads
+        )
+    asked = []
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        for days in (0, 2, 29, 31):
+            await pull.run_one(engine, at(here, NOW + timedelta(days=days)), *LOOKUPS, retry=QUICK)
+            asked.append(sorted(nation.asked))
+            nation.asked.clear()
+    assert asked == [[open_, ended], [open_], [open_], [open_, ended]]
+
+
+async def test_a_national_copy_spares_the_look_up_until_it_vanishes(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    codes = ["H31.135-260803-0001", "H31.135-260803-0002"]
+    nation = Nation()
+    await known(engine, codes[0])  # which is to be looked up before its national copy comes
+    async with session_scope(engine) as session:
+        for portal, via in ((Portal.NATIONAL, "list"), (Portal.SENT, "push")):
+            heads = [make.head(code) for code in codes]
+            await accept(session, portal=portal, via=via, door="test", sender="test", now=NOW, heads=heads)
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        await pull.run_one(engine, here, *LOOKUPS, retry=QUICK)
+        assert nation.asked == []
+        assert await column(engine, "SELECT code FROM presence WHERE ask_at IS NULL") == []
+        later = NOW + timedelta(hours=1)
+        async with session_scope(engine) as session:
+            day = make.moment("2026-08-03")
+            gone = await presence.vanish(
+                session, start=day, end=day + timedelta(days=1), listed=[], asked_since=later, now=later
+            )
+        assert gone == 2
+        await pull.run_one(engine, at(here, later), *LOOKUPS, retry=QUICK)
+    assert sorted(nation.asked) == codes
+
+
+async def test_what_could_not_be_answered_waits_behind_the_others(
+    engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = [f"H31.135-260803-{n:04d}" for n in range(FAILED_AT_MOST + 1)]
+    good = [f"H31.135-260804-{n:04d}" for n in range(3)]
+    nation = Nation(*good)
+    nation.odd = dict.fromkeys(bad, ok({"error_code": "-7"}))
+    await known(engine, *bad, *good)
+    for code in bad:
+        await checked(engine, code, NOW - timedelta(days=3), False)
+    for code in good:
+        await checked(engine, code, NOW - timedelta(days=2), True)
+    monkeypatch.setattr(lookups, "BATCH", len(bad))
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        with pytest.raises(PortalAnswerInvalid):
+            await pull.run_one(engine, here, *LOOKUPS, retry=QUICK)
+    async with session_scope(engine) as session:
+        first = await presence.due(session, before=NOW + timedelta(hours=1), limit=3)
+    assert sorted(first) == good
+    # No answer is no proof: what was known stays as old as it was.
+    assert await column(engine, "SELECT DISTINCT checked_at FROM presence WHERE NOT found") == [
+        NOW - timedelta(days=3)
+    ]
 
 
 async def test_codes_that_arrived_are_asked_about(engine: AsyncEngine, settings: Settings) -> None:

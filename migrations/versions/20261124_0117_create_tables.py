@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "8386c69e4560"
+revision = "2868a8e46262"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -53,6 +53,8 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(collation="C"), nullable=False),
         sa.Column("end_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("deadline_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("elapsed_seconds", sa.Integer(), nullable=True),
+        sa.Column("working_seconds", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("code", "basis", "period", name=op.f("pk_assessment_period")),
     )
     op.create_index(
@@ -245,6 +247,7 @@ def upgrade() -> None:
         sa.Column("found", sa.Boolean(), nullable=True),
         sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("via", sa.Text(collation="C"), nullable=True),
+        sa.Column("ask_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("code", "portal", name=op.f("pk_presence")),
     )
     op.create_index(
@@ -253,6 +256,7 @@ def upgrade() -> None:
         ["portal", sa.literal_column("checked_at NULLS FIRST")],
         unique=False,
     )
+    op.create_index(op.f("ix_presence_portal_ask_at"), "presence", ["portal", "ask_at"], unique=False)
     op.create_table(
         "procedure",
         sa.Column("code", sa.Text(collation="C"), nullable=False),
@@ -365,6 +369,9 @@ def upgrade() -> None:
         sa.Column("from_national", sa.BigInteger(), nullable=False),
         sa.Column("from_sent_confirmed", sa.BigInteger(), nullable=False),
         sa.Column("from_sent_unconfirmed", sa.BigInteger(), nullable=False),
+        sa.Column("handled", sa.BigInteger(), nullable=False),
+        sa.Column("elapsed_seconds", sa.BigInteger(), nullable=False),
+        sa.Column("working_seconds", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("basis", "period", "unit_code", "procedure_code", name=op.f("pk_tally")),
     )
@@ -430,6 +437,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_push_receipt_key_id_id"), table_name="push_receipt")
     op.drop_table("push_receipt")
     op.drop_table("procedure")
+    op.drop_index(op.f("ix_presence_portal_ask_at"), table_name="presence")
     op.drop_index("ix_presence_oldest", table_name="presence")
     op.drop_table("presence")
     op.drop_table("period_opened")
