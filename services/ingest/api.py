@@ -57,9 +57,9 @@ async def push_dossiers(
     """One result per item (accepted, unchanged, stale, rejected with field and reason), and the counts. Idempotent
     by nature: the newer version wins, whatever the order, and a repetition changes nothing.
 
-    An item tells the whole dossier: the newer version replaces the older one, and a field that it leaves out becomes
-    *unknown* to this copy (null: known to be empty). Steps are added one by one and need not be repeated. The version is
-    the newest moment that the item tells of, `updated_at` among them.
+    An item tells the whole dossier: the newer version replaces the older one, and a field that it leaves out
+    becomes *unknown* to this copy (null: known to be empty). Steps are added one by one and need not be repeated.
+    The version is the newest moment that the item tells of, `updated_at` among them.
 
     NDJSON (`Content-Type: application/x-ndjson`) has no size limit; its answer is NDJSON, each line written after its
     batch has been committed. A line with the batch's receipt follows its items; the counts and the stream's first

@@ -234,9 +234,9 @@ def stamped(value: object, field: str) -> str | None:
     if type(value) is str:
         try:  # the two forms that nearly all messages use, from parts that are known already
             if len(value) == 14:
-                return f"{_day(value[:8])}T{_clock(value[8:])}+07:00"
+                return f"{day_of(value[:8])}T{clock_of(value[8:])}+07:00"
             if len(value) == 25 and value[19:] == "+07:00" and value[10] == "T":
-                return f"{_day(value[:10])}T{_clock(value[11:19])}+07:00"
+                return f"{day_of(value[:10])}T{clock_of(value[11:19])}+07:00"
         except (ValueError, Invalid):
             pass  # the slow way says what is wrong, and where
     at = moment(value, field)
@@ -244,7 +244,7 @@ def stamped(value: object, field: str) -> str | None:
 
 
 @lru_cache(maxsize=50_000)
-def _day(text: str) -> str:
+def day_of(text: str) -> str:
     """yyyyMMdd or yyyy-MM-dd → yyyy-MM-dd. Raises ValueError (Invalid is told by the slow way)."""
     if not _DAY.fullmatch(text):
         raise ValueError
@@ -255,7 +255,7 @@ def _day(text: str) -> str:
 
 
 @lru_cache(maxsize=200_000)  # the seconds of a day, in both forms
-def _clock(text: str) -> str:
+def clock_of(text: str) -> str:
     """HHmmss or HH:mm:ss → HH:mm:ss. Raises ValueError."""
     if not _CLOCK.fullmatch(text):
         raise ValueError

@@ -20,6 +20,8 @@ from services.ingest.normalise import (
     Step,
     check_not_ahead,
     clean,
+    clock_of,
+    day_of,
     dossier_code,
     latest_stamp,
     moment,
@@ -144,13 +146,7 @@ def head(item: DossierItem, now: datetime) -> Head:
     code = dossier_code(item.MaHoSo, "MaHoSo")
     procedure, suffix = procedure_code(item.MaTTHC, "MaTTHC")
     status = status_of(item.TrangThaiHoSo, "TrangThaiHoSo")
-    # Empty times are the rule: they are told apart here, without a call each (this runs for every message).
-    submitted_at = stamped(item.NgayNopHoSo, "NgayNopHoSo") if item.NgayNopHoSo else None
-    received_at = stamped(item.NgayTiepNhan, "NgayTiepNhan") if item.NgayTiepNhan else None
-    due_at = stamped(item.NgayHenTra, "NgayHenTra") if item.NgayHenTra else None
-    finished_at = stamped(item.NgayKetThucXuLy, "NgayKetThucXuLy") if item.NgayKetThucXuLy else None
-    returned_at = stamped(item.NgayTra, "NgayTra") if item.NgayTra else None
-    rejected_at = stamped(item.NgayTuChoi, "NgayTuChoi") if item.NgayTuChoi else None
+    submitted_at, received_at, due_at, finished_at, returned_at, rejected_at = _times(item)
     known = 512  # the channel: a missing one is "in person", so it is always told
     # What the message does not name at all, this copy cannot tell.
     if item.MaTTHC is not None:
@@ -214,6 +210,29 @@ def head(item: DossierItem, now: datetime) -> Head:
         rejected_at,
         supplements,
     )
+
+
+def _times(item: DossierItem) -> tuple[str | None, ...]:
+    """Submitted, received, due, finished, returned, rejected as stamps. Straight on: this runs for every message."""
+    given: Any = item
+    try:
+        return (
+            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayNopHoSo) else None,
+            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayTiepNhan) else None,
+            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayHenTra) else None,
+            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayKetThucXuLy) else None,
+            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayTra) else None,
+            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayTuChoi) else None,
+        )  # fmt: skip
+    except (ValueError, TypeError):  # another form, a number, or no time at all: the slow way says which
+        return (
+            stamped(item.NgayNopHoSo, "NgayNopHoSo"),
+            stamped(item.NgayTiepNhan, "NgayTiepNhan"),
+            stamped(item.NgayHenTra, "NgayHenTra"),
+            stamped(item.NgayKetThucXuLy, "NgayKetThucXuLy"),
+            stamped(item.NgayTra, "NgayTra"),
+            stamped(item.NgayTuChoi, "NgayTuChoi"),
+        )
 
 
 def _channel(value: str | int) -> int:
