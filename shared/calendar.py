@@ -392,6 +392,35 @@ def _after_hours(start: datetime, hours: Decimal) -> datetime:
         day, passed = add_working_days(day, 1), timedelta()
 
 
+def working_time(start: datetime, end: datetime) -> timedelta:
+    """Time of working sessions between two aware moments; nothing where `end` is not after `start`."""
+    if end <= start:
+        return timedelta()
+    first, last = local_day(start), local_day(end)
+    time_worked = _worked_by(end.astimezone(TZ)) - _worked_by(start.astimezone(TZ))
+    if first == last:
+        return time_worked
+    # The days from the first on, up to and without the last.
+    if _sessions(first) == _sessions(last):
+        between = working_days_between(first, last) + is_working_day(first) - is_working_day(last)
+        return time_worked + between * _session_time(last)
+    days = (first + timedelta(days=n) for n in range((last - first).days))
+    return time_worked + sum((_session_time(day) for day in days if is_working_day(day)), timedelta())
+
+
+def _worked_by(moment: datetime) -> timedelta:
+    """Working time of the moment's day until then."""
+    day = moment.date()
+    if not is_working_day(day):
+        return timedelta()
+    passed = moment.replace(tzinfo=None) - datetime.combine(day, time())
+    return sum((max(min(passed, end) - begin, timedelta()) for begin, end in _sessions(day)), timedelta())
+
+
+def _session_time(day: date) -> timedelta:
+    return sum((end - begin for begin, end in _sessions(day)), timedelta())
+
+
 # --- export days --------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ class Bit(IntFlag):
     FROM_PROVINCIAL = 128
     BY_MAXIMUM = 256  # held against the procedure's maximum duration, not against an appointment
     WAIT_SUBTRACTED = 512  # time of waiting for supplements was taken off the end
+    HANDLED = 1024  # received in this period and done, in whichever: its handling time counts (2.2)
 
 
 class Source(StrEnum):

@@ -69,6 +69,9 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("GET", "/v1/reconciliation/procedures"): Expected(),
     ("GET", "/v1/indicators"): Expected(everybody=True),
     ("GET", "/v1/indicators/{group}"): Expected(path={"group": "progress"}, query={"period": "2026-08"}),
+    ("GET", "/v1/indicators/{group}/{component}/procedures"): Expected(
+        path={"group": "progress", "component": "2.2"}, query={"period": "2026-08"}
+    ),
     ("GET", "/v1/indicators/{group}/{component}/items"): Expected(
         path={"group": "progress", "component": "2.1"}, query={"period": "2026-08", "part": "numerator"}
     ),

@@ -7,10 +7,11 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 from services.indicators import schemas
-from services.indicators.queries import Assessed, Coverage, Figures, Item, Scope, percent
+from services.indicators.queries import Assessed, Coverage, Figures, Item, ProcedureTime, Scope, percent
 from services.indicators.rules import engine
 from services.indicators.rules.engine import Provenance, RuleSet, Scoring
-from services.indicators.rules.measures import Measure
+from services.indicators.rules.handling import Handling, average, unit_of
+from services.indicators.rules.measures import MEASURES, Measure
 from services.indicators.rules.units import UnitTree
 from shared.calendar import TZ
 from shared.reasons import COUNTED, Bit, Source, explain, explain_source
@@ -89,10 +90,11 @@ def group_score(
     covered: Coverage,
     units: UnitTree,
     now: datetime,
+    handling: schemas.HandlingView | None = None,
 ) -> schemas.GroupScoreView:
     """One group of one unit: each measure scored, the group as their sum (indicators.md §4.1)."""
     described = engine.parameters()
-    scores = [(measure, _score(measure, rules, found)) for measure in measures]
+    scores = [(measure, _score(measure, rules, found)) for measure in measures if _scores(measure, rules)]
     points = engine.total([score for _, score in scores])
     maximum = described.groups[group].max
     counts = found.counts
@@ -120,8 +122,64 @@ def group_score(
             overdue=counts["dossiers"] - counts["on_time"] - counts["undetermined"],
             undetermined=counts["undetermined"],
         ),
+        handling=handling,
         coverage=_coverage(scope, found, covered, now),
         as_of=found.as_of,
+    )
+
+
+def _scores(measure: Measure, rules: RuleSet) -> bool:
+    """Whether it gives points, and is not for information only."""
+    return engine.parameters().components[measure.component].scoring[rules.id].scaling != "information"
+
+
+def handling(
+    rules: RuleSet, found: Figures, procedures: int, most: Iterable[ProcedureTime]
+) -> schemas.HandlingView:
+    measure = MEASURES["2.2"]
+    component = engine.parameters().components[measure.component]
+    dossiers = found.counts[measure.denominator]
+    return schemas.HandlingView(
+        id=component.id,
+        name=component.name,
+        dossiers=dossiers,
+        procedures=procedures,
+        why=(measure.why if dossiers else measure.why_empty).format(denominator=_vietnamese(dossiers)),
+        period_date=measure.period_date,
+        by_procedure=[procedure_time(each) for each in most],
+        provenance=provenance(component.scoring[rules.id].provenance),
+        counting=provenance(component.counting),
+    )
+
+
+def procedure_time(each: ProcedureTime) -> schemas.ProcedureTimeView:
+    unit, known = unit_of(each.unit)
+    return schemas.ProcedureTimeView(
+        procedure_code=each.procedure_code or None,
+        procedure_name=each.name,
+        dossiers=each.dossiers,
+        average=average(each.handling, each.dossiers, unit),
+        unit=unit,
+        unit_known=known,
+        maximum=each.maximum if known else None,
+    )
+
+
+TIME_HEADER = (
+    "Mã thủ tục", "Thủ tục", "Số hồ sơ", "Thời gian trung bình", "Đơn vị tính", "Thời hạn tối đa",
+)  # fmt: skip
+
+
+def time_row(each: ProcedureTime) -> tuple[object, ...]:
+    """A row under TIME_HEADER."""
+    view = procedure_time(each)
+    return (
+        view.procedure_code,
+        view.procedure_name,
+        view.dossiers,
+        view.average,
+        view.unit.value,
+        view.maximum,
     )
 
 
@@ -201,11 +259,15 @@ def _coverage(scope: Scope, found: Figures, covered: Coverage, now: datetime) ->
 
 ITEM_HEADER = (
     "Mã hồ sơ", "Mã đơn vị", "Đơn vị", "Mã thủ tục", "Thủ tục", "Đúng hạn", "Đã kết thúc",
-    "Thời điểm kết thúc để so", "Hạn", "Lý do",
+    "Thời điểm kết thúc để so", "Hạn", "Lý do", "Thời gian giải quyết", "Đơn vị tính",
 )  # fmt: skip
 
 
 def item(each: Item, scope: Scope, units: UnitTree) -> schemas.ItemView:
+    took, unit = None, None
+    if each.elapsed_seconds is not None and each.working_seconds is not None:
+        unit, _ = unit_of(each.duration_unit)
+        took = average(Handling(each.elapsed_seconds, each.working_seconds), 1, unit)
     return schemas.ItemView(
         code=each.code,
         unit_code=each.unit_code,
@@ -220,6 +282,8 @@ def item(each: Item, scope: Scope, units: UnitTree) -> schemas.ItemView:
         why=explain(each.reason, each.bits, each.end_at, each.deadline_at).vi,
         end_at=each.end_at,
         deadline_at=each.deadline_at,
+        handling_time=took,
+        handling_unit=unit,
     )
 
 
@@ -237,6 +301,8 @@ def item_row(each: Item, scope: Scope, units: UnitTree) -> tuple[object, ...]:
         view.end_at,
         view.deadline_at,
         view.why,
+        view.handling_time,
+        view.handling_unit and view.handling_unit.value,
     )
 
 

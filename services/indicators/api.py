@@ -13,9 +13,15 @@ from pydantic import BaseModel
 from services.indicators import answers, queries
 from services.indicators.queries import Scope
 from services.indicators.rules import engine
-from services.indicators.rules.measures import MEASURES, Measure, Part
+from services.indicators.rules.measures import AVERAGE_TIME, MEASURES, Measure, Part
 from services.indicators.rules.units import UnitTree
-from services.indicators.schemas import DossierAssessmentView, GroupScoreView, IndicatorsView, ItemsView
+from services.indicators.schemas import (
+    DossierAssessmentView,
+    GroupScoreView,
+    IndicatorsView,
+    ItemsView,
+    ProcedureTimesView,
+)
 from shared.access import READERS, Principal, allow, unit_in_scope
 from shared.answers import (
     LIMIT,
@@ -35,6 +41,9 @@ from shared.problems import responses
 from shared.vocabulary import Basis, IndicatorGroup
 
 router = APIRouter(prefix="/v1", tags=["indicators"])
+
+MOST = 20
+"""Procedures whose handling time stands beside the group's score; the rest is a list of its own."""
 
 Reader = Annotated[Principal, Depends(allow(*READERS))]
 GroupSlug = Annotated[str, Path(description="progress", examples=["progress"])]
@@ -86,7 +95,12 @@ async def read_group(
     rules = engine.rule_set(rule_set) if rule_set else engine.rule_set_for(scope.period)
     found = await queries.figures(session, scope)
     covered = await queries.coverage(session, now)
-    view = answers.group_score(slug, measures, scope, rules, found, covered, units, now)
+    handling = None
+    if any(measure is AVERAGE_TIME for measure in measures):
+        most = await queries.times(session, scope, after=None, limit=MOST)
+        procedures = await queries.count_times(session, scope)
+        handling = answers.handling(rules, found, procedures, most)
+    view = answers.group_score(slug, measures, scope, rules, found, covered, units, now, handling)
     # The version tells what changed behind equal counts; the rest of the answer is small enough to be
     # hashed whole.
     etag = etag_for(found.version, view.model_dump_json())
@@ -144,6 +158,68 @@ async def read_items(
         as_of=found.as_of,
     )
     return _json(view, etag)
+
+
+@router.get(
+    "/indicators/{group}/{component}/procedures",
+    summary="Thời gian giải quyết trung bình của từng thủ tục (chỉ số 2.2)",
+    response_model=ProcedureTimesView,
+    responses=responses(401, 403, 404, 422, 503),
+)
+async def read_times(
+    request: Request,
+    session: Session,
+    principal: Reader,
+    group: GroupSlug,
+    component: Annotated[str, Path(examples=["2.2"])],
+    unit: UnitCode = None,
+    period: PeriodText = None,
+    basis: Basis = Basis.COUNTED,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100,
+) -> Response:
+    """Procedures with the most dossiers first; with `Accept: text/csv` the whole list."""
+    if AVERAGE_TIME not in _measures(group)[1] or component != AVERAGE_TIME.component:
+        raise NotFound(
+            "Chỉ chỉ số 2.2 có số liệu theo từng thủ tục.",
+            "only 2.2 has figures by procedure",
+            field="component",
+        )
+    now: datetime = request.app.state.settings.now()
+    units = await queries.units(session)
+    scope = _scope(principal, units, unit, period, basis, now)
+    found = await queries.figures(session, scope)
+    names = await queries.names_version(session)
+    csv = wants_csv(request)
+    etag = etag_for(*scope.key, component, cursor, limit, csv, found.version, names)
+    unchanged = not_modified(request, etag)
+    if unchanged is not None:
+        return unchanged
+    if csv:
+        # Some thousands at the most: there are no more procedures.
+        every = await queries.times(session, scope, after=None, limit=100_000)
+        name = f"{component}-{scope.period}-{scope.unit}"
+        return csv_response(_time_rows(every), answers.TIME_HEADER, name=name)
+    after = None
+    if cursor:
+        dossiers, code = decode_cursor(cursor, int, str)
+        if not 0 < dossiers < 2**63:
+            raise Invalid("Con trỏ trang (cursor) không đúng.", "Not a cursor of ours.", field="cursor")
+        after = (dossiers, code)
+    page = await queries.times(session, scope, after=after, limit=limit + 1)
+    more = len(page) > limit
+    page = page[:limit]
+    view = ProcedureTimesView(
+        items=[answers.procedure_time(each) for each in page],
+        next=encode_cursor(page[-1].dossiers, page[-1].procedure_code) if more else None,
+        as_of=found.as_of,
+    )
+    return _json(view, etag)
+
+
+async def _time_rows(found: list[queries.ProcedureTime]) -> AsyncIterator[tuple[object, ...]]:
+    for each in found:
+        yield answers.time_row(each)
 
 
 @router.get(

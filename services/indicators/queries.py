@@ -12,6 +12,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from services.indicators.copies import unit_tree
+from services.indicators.rules.handling import Handling
 from services.indicators.rules.measures import COUNTS, Condition
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
@@ -108,6 +109,48 @@ async def names_version(session: AsyncSession) -> str:
     )
 
 
+class ProcedureTime(NamedTuple):
+    """The handling times of one procedure's dossiers; `unit` and `maximum` as the national database has them."""
+
+    procedure_code: str
+    name: str | None
+    unit: str | None
+    maximum: Decimal | None
+    dossiers: int
+    handling: Handling
+
+
+_TIMES = f"""
+SELECT t.procedure_code, p.name, p.duration_unit, p.max_duration, t.handled, t.elapsed_seconds, t.working_seconds
+FROM (SELECT procedure_code, sum(handled)::bigint AS handled, sum(elapsed_seconds)::bigint AS elapsed_seconds,
+             sum(working_seconds)::bigint AS working_seconds
+        FROM tally WHERE basis = $1 AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
+  LEFT JOIN procedure p ON p.code = t.procedure_code
+WHERE t.handled > 0 AND ($4::bigint IS NULL OR t.handled < $4 OR (t.handled = $4 AND t.procedure_code > $5))
+ORDER BY t.handled DESC, t.procedure_code LIMIT $6
+"""  # noqa: S608 - nothing of a caller's in it
+
+
+async def times(
+    session: AsyncSession, scope: Scope, *, after: tuple[int, str] | None, limit: int
+) -> list[ProcedureTime]:
+    """Handling times by procedure, those of the most dossiers first, beyond `after` (dossiers, procedure)."""
+    rows = await (await driver(session)).fetch(_TIMES, *scope.key, *(after or (None, "")), limit)
+    return [ProcedureTime(row[0], row[1], row[2], row[3], row[4], Handling(row[5], row[6])) for row in rows]
+
+
+async def count_times(session: AsyncSession, scope: Scope) -> int:
+    """Procedures with a handling time."""
+    connection = await driver(session)
+    return int(
+        await connection.fetchval(
+            "SELECT count(DISTINCT procedure_code) FROM tally"  # noqa: S608
+            f" WHERE basis = $1 AND period = $2 AND {_WITHIN} AND handled > 0",
+            *scope.key,
+        )
+    )
+
+
 class Item(NamedTuple):
     """One dossier behind a figure."""
 
@@ -119,13 +162,15 @@ class Item(NamedTuple):
     reason: str
     end_at: datetime | None
     deadline_at: datetime | None
+    elapsed_seconds: int | None
+    working_seconds: int | None
+    duration_unit: str | None
 
 
 _ITEMS = f"""
-SELECT p.unit_code, p.code, p.procedure_code, (SELECT name FROM procedure WHERE code = p.procedure_code),
-p.bits,
-       p.reason, p.end_at, p.deadline_at
-FROM assessment_period p
+SELECT p.unit_code, p.code, p.procedure_code, n.name, p.bits, p.reason, p.end_at, p.deadline_at,
+       p.elapsed_seconds, p.working_seconds, n.duration_unit
+FROM assessment_period p LEFT JOIN procedure n ON n.code = p.procedure_code
 WHERE p.basis = $1 AND p.period = $2 AND {_WITHIN.replace("unit_code", "p.unit_code")}
   AND p.bits & $4 = $5 AND (p.unit_code, p.code) > ($6, $7)
 ORDER BY p.unit_code, p.code

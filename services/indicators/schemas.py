@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.answers import examples
 from shared.calendar import TZ
-from shared.vocabulary import Basis, IndicatorGroup, Mark
+from shared.vocabulary import Basis, DurationUnit, IndicatorGroup, Mark
 
 _EXAMPLES = examples(__file__)
 Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(TZ))]
@@ -142,6 +142,53 @@ class CoverageView(BaseModel):
     lookups_waiting: bool
 
 
+class ProcedureTimeView(BaseModel):
+    """Average handling time of one procedure's dossiers, in the procedure's own unit (`unit_known` false: none is
+    known, told in days). `maximum`: the longest that the procedure may take, in the same unit."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "procedure_code": "1.001612",
+                "procedure_name": "Đăng ký thành lập hộ kinh doanh",
+                "dossiers": 214,
+                "average": "2.36",
+                "unit": "Ngày làm việc",
+                "unit_known": True,
+                "maximum": "3",
+            }
+        }
+    )
+    procedure_code: str | None
+    procedure_name: str | None
+    dossiers: int
+    average: Decimal
+    unit: DurationUnit
+    unit_known: bool
+    maximum: Decimal | None
+
+
+class HandlingView(BaseModel):
+    """2.2, for information: no points. Dossiers received in the period that have a result by now, whenever they
+    ended. `by_procedure`: those with the most dossiers; all: GET …/2.2/procedures."""
+
+    id: str = Field(examples=["2.2"])
+    name: str
+    dossiers: int
+    procedures: int
+    why: str
+    period_date: str
+    by_procedure: list[ProcedureTimeView]
+    provenance: ProvenanceView
+    counting: ProvenanceView
+
+
+class ProcedureTimesView(BaseModel):
+    items: list[ProcedureTimeView]
+    next: str | None
+    as_of: Moment | None
+
+
 class GroupScoreView(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["GroupScoreView"]})
     group: IndicatorGroup
@@ -155,12 +202,16 @@ class GroupScoreView(BaseModel):
     rating: str = Field(description="Band of the score in percent of its maximum", examples=["Tốt"])
     components: list[ScoreView]
     counts: CountsView
+    handling: HandlingView | None = Field(
+        default=None, description="Average handling times (2.2), in the group of progress"
+    )
     coverage: CoverageView
     as_of: Moment | None
 
 
 class ItemView(BaseModel):
-    """`end_at` null: judged at the period's end, or now while it runs."""
+    """`end_at` null: judged at the period's end, or now while it runs. `handling_time`: from receipt to the result, in
+    the procedure's own unit, where the dossier was received in this period (2.2)."""
 
     code: str = Field(examples=["H31.135-260803-0012"])
     unit_code: str
@@ -175,6 +226,8 @@ class ItemView(BaseModel):
     why: str
     end_at: Moment | None
     deadline_at: Moment | None
+    handling_time: Decimal | None = None
+    handling_unit: DurationUnit | None = None
 
 
 class ItemsView(BaseModel):

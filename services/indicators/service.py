@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators.copies import facts_of, unit_tree
 from services.indicators.rules.assess import Assessment, Contribution, assess
-from services.indicators.rules.measures import COUNTS, counts_of
+from services.indicators.rules.measures import COLUMNS, added
 from shared import queue
 from shared.calendar import Period, period_of
 from shared.db import driver, rows_to_columns
@@ -72,7 +72,7 @@ async def assess_codes(
 def differences(
     old: Mapping[Key, Contribution], new: Mapping[Key, Contribution]
 ) -> dict[tuple[str, str, str, str], list[int]]:
-    """Cell (basis, period, unit, procedure) → what is to be added to each of COUNTS. A cell whose dossiers
+    """Cell (basis, period, unit, procedure) → what is to be added to each of COLUMNS. A cell whose dossiers
     changed but whose counts did not is there with zeros: its list changed, so its time does."""
     cells: dict[tuple[str, str, str, str], list[int]] = {}
     for key in old.keys() | new.keys():
@@ -82,9 +82,9 @@ def differences(
         for sign, each in ((-1, before), (1, after)):
             if each is not None:
                 cell = cells.setdefault(
-                    (key[1], key[2], each.unit_code, each.procedure_code), [0] * len(COUNTS)
+                    (key[1], key[2], each.unit_code, each.procedure_code), [0] * len(COLUMNS)
                 )
-                for place, count in enumerate(counts_of(each.bits)):
+                for place, count in enumerate(added(each.bits, each.elapsed_seconds, each.working_seconds)):
                     cell[place] += sign * count
     return cells
 
@@ -122,8 +122,8 @@ async def _not_before_opened(connection: asyncpg.Connection, now: datetime) -> d
 
 async def _contributions(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[Key, Contribution]:
     rows = await connection.fetch(
-        "SELECT code, basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at"
-        " FROM assessment_period WHERE code = ANY($1::text[])",
+        "SELECT code, basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at,"
+        " elapsed_seconds, working_seconds FROM assessment_period WHERE code = ANY($1::text[])",
         codes,
     )
     return {(row[0], row[1], row[2]): Contribution(*tuple(row)[3:]) for row in rows}
@@ -144,14 +144,16 @@ async def _write(
         changed.sort(key=lambda row: row[:3])
         await connection.execute(
             "INSERT INTO assessment_period"
-            " (code, basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at)"
+            " (code, basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at,"
+            " elapsed_seconds, working_seconds)"
             " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],"
-            " $7::text[], $8::timestamptz[], $9::timestamptz[]) AS t(code, basis, period)"
+            " $7::text[], $8::timestamptz[], $9::timestamptz[], $10::int[], $11::int[]) AS t(code, basis, period)"
             ' ORDER BY code COLLATE "C", basis COLLATE "C", period COLLATE "C"'
             " ON CONFLICT (code, basis, period) DO UPDATE SET unit_code = excluded.unit_code,"
             " procedure_code = excluded.procedure_code, bits = excluded.bits, reason = excluded.reason,"
-            " end_at = excluded.end_at, deadline_at = excluded.deadline_at",
-            *rows_to_columns(changed, 9),
+            " end_at = excluded.end_at, deadline_at = excluded.deadline_at,"
+            " elapsed_seconds = excluded.elapsed_seconds, working_seconds = excluded.working_seconds",
+            *rows_to_columns(changed, 11),
         )
 
 
@@ -171,15 +173,15 @@ async def _write_heads(
     )
 
 
-_COLUMNS = ", ".join(COUNTS)
+_COLUMNS = ", ".join(COLUMNS)
+_ARRAYS = ", ".join(f"${place}::bigint[]" for place in range(5, 5 + len(COLUMNS)))
 _ADD = f"""
 INSERT INTO tally (basis, period, unit_code, procedure_code, {_COLUMNS}, changed_at)
-SELECT t.*, $12 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
-    $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+SELECT t.*, ${5 + len(COLUMNS)} FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], {_ARRAYS})
     AS t(basis, period, unit_code, procedure_code, {_COLUMNS})
 ORDER BY basis COLLATE "C", period COLLATE "C", unit_code COLLATE "C", procedure_code COLLATE "C"
 ON CONFLICT (basis, period, unit_code, procedure_code) DO UPDATE SET
-    {", ".join(f"{column} = tally.{column} + excluded.{column}" for column in COUNTS)},
+    {", ".join(f"{column} = tally.{column} + excluded.{column}" for column in COLUMNS)},
     changed_at = greatest(tally.changed_at + interval '1 microsecond', excluded.changed_at)
 """  # noqa: S608 - column names of ours
 """A cell's time grows with every change, so that a figure's version does, whatever two workers' clocks
@@ -190,7 +192,7 @@ async def _add(connection: asyncpg.Connection, cells: Mapping[tuple[str, str, st
     if cells:
         rows = [(*cell, *counts) for cell, counts in sorted(cells.items())]
         at = await connection.fetchval("SELECT clock_timestamp()")
-        await connection.execute(_ADD, *rows_to_columns(rows, 4 + len(COUNTS)), at)
+        await connection.execute(_ADD, *rows_to_columns(rows, 4 + len(COLUMNS)), at)
 
 
 async def open_period(session: AsyncSession, *, now: datetime) -> int | None:

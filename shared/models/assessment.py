@@ -31,7 +31,8 @@ class Assessment(Record):
 
 class AssessmentPeriod(Record):
     """What a dossier contributes to one period: named bits (rules.assess.Bit), why (rules.assess.Reason), the
-    instants judged: `end_at` the end after the rules, `deadline_at` what it was held against."""
+    instants judged: `end_at` the end after the rules, `deadline_at` what it was held against. `elapsed_seconds` and
+    `working_seconds`: how long the handling took, in the periods of its start, once there is a result (2.2)."""
 
     __tablename__ = "assessment_period"
 
@@ -44,6 +45,8 @@ class AssessmentPeriod(Record):
     reason: Mapped[str] = mapped_column(CODE)
     end_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
+    elapsed_seconds: Mapped[int | None]
+    working_seconds: Mapped[int | None]
 
     __table_args__ = (Index("ix_assessment_period_items", "basis", "period", "unit_code", "code"),)
 
@@ -65,6 +68,9 @@ class Tally(Record):
     from_national: Mapped[int] = mapped_column(BigInteger)
     from_sent_confirmed: Mapped[int] = mapped_column(BigInteger)
     from_sent_unconfirmed: Mapped[int] = mapped_column(BigInteger)
+    handled: Mapped[int] = mapped_column(BigInteger)
+    elapsed_seconds: Mapped[int] = mapped_column(BigInteger)
+    working_seconds: Mapped[int] = mapped_column(BigInteger)
     changed_at: Mapped[Moment]
 
 

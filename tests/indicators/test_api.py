@@ -132,7 +132,9 @@ async def test_another_rule_set_can_be_asked_for(http: httpx.AsyncClient) -> Non
         ("progress", {"rule_set": "x"}, 422),
         ("progress", {"basis": "x"}, 422),
         ("progress/2.1/items", {}, 422),
-        ("progress/2.2/items", {"part": "numerator"}, 404),
+        ("progress/2.3/items", {"part": "numerator"}, 404),
+        ("progress/2.1/procedures", {}, 404),
+        ("progress/2.2/procedures", {"cursor": "x"}, 422),
         ("progress/2.1/items", {"part": "numerator", "cursor": "x"}, 422),
         ("progress/2.1/items", {"part": "numerator", "limit": "1001"}, 422),
     ],
@@ -222,7 +224,7 @@ async def test_the_indicator_set_is_listed_with_its_sources(http: httpx.AsyncCli
     components = {
         component["id"]: component for group in found["groups"] for component in group["components"]
     }
-    assert [key for key, component in components.items() if component["computed"]] == ["2.1"]
+    assert [key for key, component in components.items() if component["computed"]] == ["2.1", "2.2"]
     scoring = components["2.1"]["scoring"][0]
     assert (scoring["max"], scoring["formula"]) == ("20", "20 × tử số / mẫu số")
     assert scoring["provenance"]["mark"] == "practice"

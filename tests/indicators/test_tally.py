@@ -20,7 +20,7 @@ from services.indicators import queries, recount, worker
 from services.indicators.copies import facts_of, unit_tree
 from services.indicators.queries import Scope
 from services.indicators.rules.assess import judge
-from services.indicators.rules.measures import COUNTS, MEASURES, counts_of
+from services.indicators.rules.measures import COLUMNS, COUNTS, MEASURES, SUMS, added
 from services.ingest import service as ingest
 from services.ingest.normalise import Head, Step
 from shared import queue
@@ -254,6 +254,10 @@ class Dossiers(RuleBasedStateMachine):
                         found = (await queries.figures(session, scope)).counts
                         assert found == {column: expected[column] for column in COUNTS}
                         await self._items_are_the_figure(session, scope, found)
+                        times = await queries.times(session, scope, after=None, limit=100)
+                        assert sum(each.dossiers for each in times) == found["handled"]
+                        for place, column in enumerate(SUMS):
+                            assert sum(each.handling[place] for each in times) == expected[column]
 
     async def _items_are_the_figure(self, session: AsyncSession, scope: Scope, found: dict[str, int]) -> None:
         for measure in MEASURES.values():
@@ -275,7 +279,7 @@ class Dossiers(RuleBasedStateMachine):
     async def _rows(self) -> list[tuple[Any, ...]]:
         async with self._session() as session:
             connection = await driver(session)
-            columns = ", ".join(COUNTS)
+            columns = ", ".join(COLUMNS)
             periods = await connection.fetch("SELECT * FROM assessment_period ORDER BY code, basis, period")
             heads = await connection.fetch(
                 "SELECT code, basis, source, open, wake_at FROM assessment ORDER BY code, basis"
@@ -299,7 +303,8 @@ class Dossiers(RuleBasedStateMachine):
                 if judged is None or each.copy is None:
                     continue
                 unit = units.standing_for(each.copy.unit_code, period.last_day)
-                counts = dict(zip(COUNTS, counts_of(int(judged.bits)), strict=True))
+                sums = judged.handled or (0, 0)
+                counts = dict(zip(COLUMNS, added(int(judged.bits), *sums), strict=True))
                 found.setdefault((basis.value, period.key, unit), Counter()).update(counts)
         return found
 

@@ -205,7 +205,7 @@ async def test_recount_mends_what_was_broken(engine: AsyncEngine) -> None:
         await session.execute(text("UPDATE tally SET dossiers = dossiers + 7, on_time = 0"))
         await session.execute(
             text(
-                "INSERT INTO tally SELECT basis, period, 'H31.16', '', 3, 0, 0, 0, 0, 0, 0, changed_at"
+                "INSERT INTO tally SELECT basis, period, 'H31.16', '', 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, changed_at"
                 " FROM tally WHERE unit_code = 'H31.136'"
             )
         )

@@ -1,5 +1,5 @@
-"""2.1: which periods a dossier belongs to, whether it is on time in each, and when that changes by itself.
-Pure.
+"""2.1: which periods a dossier belongs to, whether it is on time in each, and when that changes by itself; with
+it goes how long its handling took (2.2, handling.py). Pure.
 
 Rule (indicators.md §3, from an unsigned description of the 766 formulas; words read, author not verified):
 
@@ -19,6 +19,7 @@ from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
 from services.indicators.rules.facts import DONE, Copy, End, Facts, end_of
+from services.indicators.rules.handling import Handling, handling_of
 from services.indicators.rules.units import UnitTree
 from shared.calendar import TZ, Period, deadline, periods_between
 from shared.errors import Invalid
@@ -53,6 +54,7 @@ class Judgement(NamedTuple):
     end_at: datetime | None
     deadline_at: datetime | None
     turns_at: datetime | None
+    handled: Handling | None = None
 
     @property
     def on_time(self) -> bool:
@@ -68,6 +70,8 @@ class Contribution(NamedTuple):
     reason: str
     end_at: datetime | None
     deadline_at: datetime | None
+    elapsed_seconds: int | None
+    working_seconds: int | None
 
 
 class Assessment(NamedTuple):
@@ -95,7 +99,9 @@ def judge(facts: Facts, period: Period, now: datetime) -> Judgement | None:
     copy = facts.copy
     if copy is None or counted(facts, now) is not facts.source:
         return None
-    return _judge(copy, end_of(copy), _limit(facts, copy), _ORIGIN[facts.source], period, now)
+    end = end_of(copy)
+    judged = _judge(copy, end, _limit(facts, copy), _ORIGIN[facts.source], period, now)
+    return judged and _timed(judged, copy, handling_of(copy, end, now), period)
 
 
 def counted(facts: Facts, now: datetime) -> Source:
@@ -119,12 +125,14 @@ def assess(facts: Facts, now: datetime, units: UnitTree) -> Assessment:
     end = end_of(copy)
     limit, origin, procedure = _limit(facts, copy), _ORIGIN[source], copy.procedure_code or ""
     last = now if end is None else min(end.known_at, now)
+    handled = handling_of(copy, end, now)
     contributions: dict[str, Contribution] = {}
     turns = [at for at in _coming(copy, end) if at > now]
     for period in periods_between(max(copy.received_at, _SINCE_AT), last):
         judged = _judge(copy, end, limit, origin, period, now)
         if judged is None:
             continue
+        judged = _timed(judged, copy, handled, period)
         contributions[period.key] = Contribution(
             units.standing_for(copy.unit_code, period.last_day),
             procedure,
@@ -132,11 +140,19 @@ def assess(facts: Facts, now: datetime, units: UnitTree) -> Assessment:
             judged.reason.value,
             judged.end_at,
             judged.deadline_at,
+            *(judged.handled or (None, None)),
         )
         if judged.turns_at is not None:
             turns.append(judged.turns_at)
     running = end is None or end.known_at > now
     return Assessment(running, source, contributions, min(turns, default=None))
+
+
+def _timed(judged: Judgement, copy: Copy, handled: Handling | None, period: Period) -> Judgement:
+    """With the handling time, where the dossier was received in the period."""
+    if handled is None or copy.received_at is None or not period.start <= copy.received_at < period.end:
+        return judged
+    return judged._replace(bits=judged.bits | Bit.HANDLED, handled=handled)
 
 
 def _judge(

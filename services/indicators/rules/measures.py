@@ -38,8 +38,19 @@ COUNTS: dict[str, Condition] = {
     "from_national": Condition(Bit.MEMBER | Bit.FROM_NATIONAL),
     "from_sent_confirmed": Condition(Bit.MEMBER | Bit.FROM_SENT_CONFIRMED),
     "from_sent_unconfirmed": Condition(Bit.MEMBER | Bit.FROM_SENT_UNCONFIRMED),
+    "handled": Condition(Bit.MEMBER | Bit.HANDLED),
 }
-"""The columns of `tally`, in their order, and what each counts."""
+"""The columns of `tally` that count, in their order, and what each counts."""
+
+SUMS = ("elapsed_seconds", "working_seconds")
+"""The columns of `tally` that add up what each dossier has in the same column of assessment_period (2.2)."""
+
+COLUMNS = (*COUNTS, *SUMS)
+
+
+def added(bits: int, *sums: int | None) -> tuple[int, ...]:
+    """What one dossier adds to each of COLUMNS."""
+    return (*counts_of(bits), *(each or 0 for each in sums))
 
 
 def counts_of(bits: int) -> tuple[int, ...]:
@@ -84,5 +95,20 @@ PROGRESS_ON_TIME = Measure(
     why_empty="Không có hồ sơ nào thuộc kỳ này, nên được {points} trên {max} điểm.",
 )
 
-MEASURES: dict[str, Measure] = {measure.component: measure for measure in (PROGRESS_ON_TIME,)}
+AVERAGE_TIME = Measure(
+    component="2.2",
+    group="progress",
+    subject="dossier",
+    numerator="handled",
+    denominator="handled",
+    shortfall=Condition(Bit.HANDLED, without=Bit.MEMBER),  # a mean has none
+    period_date="Tiếp nhận trong kỳ; kết thúc có thể ở kỳ khác",
+    why=(
+        "{denominator} hồ sơ tiếp nhận trong kỳ đã có kết quả; thời gian giải quyết trung bình tính riêng cho từng thủ"
+        " tục, theo đơn vị thời gian của thủ tục đó. Chỉ để tham khảo, không tính điểm."
+    ),
+    why_empty="Chưa có hồ sơ nào tiếp nhận trong kỳ này có kết quả, nên chưa có thời gian trung bình.",
+)
+
+MEASURES: dict[str, Measure] = {measure.component: measure for measure in (PROGRESS_ON_TIME, AVERAGE_TIME)}
 """By component; only what is computed."""
