@@ -6,7 +6,9 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,9 +34,10 @@ from services import up as everything
 from services.indicators import main as indicators
 from services.indicators import recount as recounting
 from services.indicators import worker as indicators_worker
+from services.ingest import import_files, imports, pull, run_queries, runs
 from services.ingest import main as ingest
-from services.ingest import pull, run_queries, runs
 from services.ingest import worker as ingest_worker
+from services.ingest.files.columns import KINDS
 from services.reconcile import main as reconcile_main
 from services.reconcile import worker as reconcile_worker
 from shared import access, logging, postgres
@@ -153,6 +156,54 @@ def sync(portal: Portal, subject: Subject) -> None:
                 highlight=False,
                 soft_wrap=True,
             )
+
+        asyncio.run(once())
+
+
+@command.command("import")
+def import_file(
+    file: Path,
+    kind: Annotated[str, typer.Option(help=", ".join(KINDS))],
+    portal: Annotated[Portal, typer.Option(help="dossiers: whose export it is")] = Portal.NATIONAL,
+    period: Annotated[str | None, typer.Option(help="a label: 2026-08, 2026-Q3, 2026")] = None,
+    exported_at: Annotated[datetime | None, typer.Option(help="dossiers: when the portal made it")] = None,
+    valid_from: Annotated[datetime | None, typer.Option(help="units: their first day")] = None,
+    valid_to: Annotated[datetime | None, typer.Option(help="units, predecessors: the last day")] = None,
+    complete: Annotated[bool, typer.Option(help="procedures: the file holds all there are")] = False,
+    again: Annotated[bool, typer.Option(help="begin anew")] = False,
+    dry_run: Annotated[bool, typer.Option(help="say what is understood, store nothing")] = False,
+) -> None:
+    """Import a file (XLSX, CSV) with progress; one that was interrupted goes on where it ended."""
+    settings = get_settings()
+    asked = import_files.asked(
+        kind,
+        by="chiso import",
+        name=file.name,
+        portal=portal,
+        period=period,
+        exported_at=exported_at,
+        valid_from=valid_from and valid_from.date(),
+        valid_to=valid_to and valid_to.date(),
+        complete=complete,
+        again=again,
+    )
+    logging.configure(settings.log_level if "log_level" in settings.model_fields_set else "WARNING")
+    with _services_url(settings) as url, _bar() as bar:
+        task = bar.add_task(f"import {kind}", total=None)
+
+        async def once() -> None:
+            async with _engine(url) as engine:
+                run = await imports.run_one(
+                    engine,
+                    settings,
+                    file,
+                    asked,
+                    trial=dry_run,
+                    on_progress=lambda now: bar.update(task, completed=now.cursor, total=now.total),
+                )
+            bar.stop()
+            for line in imports.told(run):
+                console.print(line, highlight=False, soft_wrap=True, markup=False)
 
         asyncio.run(once())
 

@@ -18,13 +18,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.datastructures import UploadFile
 
-from services.ingest import import_queries, imports
+from services.ingest import import_files, import_queries, import_runs, imports
 from services.ingest.files.columns import Kind
 from services.ingest.import_schemas import REQUEST_BODY, ImportList, ImportView
-from services.ingest.imports import Asked
 from shared.access import Principal, allow
 from shared.answers import LIMIT, csv_response, decode_cursor, encode_cursor, wants_csv
-from shared.calendar import TZ, Period
+from shared.calendar import TZ
 from shared.db import Session, session_scope
 from shared.errors import Conflict, Invalid
 from shared.problems import responses
@@ -109,28 +108,21 @@ async def start_import(request: Request, response: Response, principal: Centre) 
         if not isinstance(upload, UploadFile):
             raise Invalid("Thiếu tệp (file).", "A file is needed (file).", field="file")
         given = _read_form({name: value for name, value in form.multi_items() if name != "file"})
-        asked = Asked(
-            kind=given.kind,
-            by=principal.key_id,
-            name=upload.filename or "",
-            portal=given.portal,
-            period=_period(given.period),
-            complete=given.complete,
-            again=given.again,
-            exported_at=_aware(given.exported_at),
-            valid_from=given.valid_from,
-            valid_to=given.valid_to,
+        asked = import_files.asked(
+            by=principal.key_id, name=upload.filename or "", **given.model_dump(exclude={"dry_run"})
         )
         if len(running.tasks) >= AT_ONCE:
             raise Conflict(
                 f"Đang nạp {AT_ONCE} tệp khác; hãy gửi lại sau.", f"{AT_ONCE} other files are being imported."
             )
-        file = await stack.enter_async_context(imports.understood(cast(Any, upload.file), asked, settings))
+        file = await stack.enter_async_context(
+            import_files.understood(cast(Any, upload.file), asked, settings)
+        )
         if given.dry_run:
             response.status_code = 200
             return _shown(await imports.dry_run(file))
         async with session_scope(engine) as session:
-            run_id, state = await imports.register(session, file)
+            run_id, state = await import_runs.register(session, file)
         if state == "done":
             response.status_code = 200
         else:
@@ -143,7 +135,7 @@ async def start_import(request: Request, response: Response, principal: Centre) 
 
 
 async def _work(
-    engine: AsyncEngine, file: imports.Understood, run_id: int, stack: AsyncExitStack, running: Running
+    engine: AsyncEngine, file: import_files.Understood, run_id: int, stack: AsyncExitStack, running: Running
 ) -> None:
     """What goes wrong is in the row already; a database that stays away has been logged, and the same file goes on."""
     async with stack:
@@ -165,14 +157,6 @@ def _read_form(fields: Mapping[str, Any]) -> _Form:
         raise Invalid(
             f"Giá trị không hợp lệ hoặc thừa ở: {named}.", f"Not valid, or not known: {named}.", field=named
         ) from None
-
-
-def _period(told: str | None) -> str | None:
-    return None if told is None else Period.parse(told).key
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    return at.replace(tzinfo=TZ) if at is not None and at.tzinfo is None else at
 
 
 @router.get(

@@ -8,162 +8,36 @@ there. A run is worked on by whoever holds its advisory lock, and `attempts` is 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any, BinaryIO
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import asyncpg
-import msgspec
 import structlog
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest.files import columns, dossiers, table
-from services.ingest.files.columns import Header, Kind, Words
-from services.ingest.files.reader import Sheet
-from services.ingest.files.table import Row, Table
+from services.ingest import import_queries, import_runs
+from services.ingest.files import dossiers
+from services.ingest.files.table import Row
+from services.ingest.import_files import Asked, Understood, understood
 from services.ingest.import_lists import ListSettings, read_list, store_list
-from services.ingest.import_queries import LOCK
+from services.ingest.import_runs import ImportLost, Progress
 from services.ingest.normalise import Head, Refusal, stamp
 from services.ingest.runs import sentence
 from services.ingest.service import accept
 from shared.db import session_scope
-from shared.errors import Conflict, Invalid
+from shared.errors import Conflict, Invalid, Unreadable
 from shared.settings import Settings
-from shared.vocabulary import Portal
 
 log = structlog.get_logger("imports")
 
-SHOWN = 20
-"""Refusals that are told beside the counts; all of them are in the quarantine."""
 LIST_LIMIT = 100_000
 """Rows of a file that is one transaction: procedures, units, predecessors."""
 PATIENCE: tuple[float, ...] = (0.5, 1, 2, 4, 8, 15, 30)
 """Pauses, in seconds, before a batch is tried again while the database is away."""
-
-
-class ImportLost(Conflict):
-    """Another process has taken the run up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """How a file is to be read. `complete`: a list of procedures that holds all there are. `exported_at`: when the
-    portal made a dossier export. `valid_from`, `valid_to`: days of units that the file does not date."""
-
-    kind: Kind
-    by: str
-    name: str = ""
-    portal: Portal = Portal.NATIONAL
-    period: str | None = None
-    complete: bool = False
-    again: bool = False
-    exported_at: datetime | None = None
-    valid_from: date | None = None
-    valid_to: date | None = None
-
-    def check(self) -> None:
-        """Raises Invalid."""
-        if self.portal not in (Portal.NATIONAL, Portal.PROVINCIAL):
-            raise Invalid(
-                "portal: cần national hoặc provincial.",
-                "portal: expected national or provincial",
-                field="portal",
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Understood:
-    """An open file with its header found. `digest` and `size` of its bytes."""
-
-    asked: Asked
-    table: Table
-    header: Header
-    words: Words
-    digest: bytes
-    size: int
-    settings: Settings
-
-    def task(self) -> bytes:
-        """What makes it this run and no other: the bytes, and all that decides what becomes of them."""
-        asked = self.asked
-        told = (
-            self.digest.hex(),
-            asked.kind,
-            asked.portal if asked.kind == "dossiers" else "",
-            asked.complete,
-            asked.exported_at,
-            asked.valid_from,
-            asked.valid_to,
-            repr(self.words),
-        )
-        return hashlib.blake2b(repr(told).encode(), digest_size=32).digest()
-
-
-@dataclass(slots=True)
-class Progress:
-    """A run in hand: what has been committed of it, and what was told of its rows."""
-
-    id: int = 0
-    attempts: int = 0
-    cursor: int = 0
-    total: int = 0
-    items: int = 0
-    accepted: int = 0
-    unchanged: int = 0
-    stale: int = 0
-    rejected: int = 0
-    report: dict[str, Any] = field(default_factory=dict)
-
-    def refuse(self, refused: Sequence[Refusal]) -> None:
-        told = self.report.setdefault("refusals", [])
-        for each in refused[: max(0, SHOWN - len(told))]:
-            told.append({"row": each.position, "field": each.field, "reason": each.en, "reason_vi": each.vi})
-
-
-@asynccontextmanager
-async def understood(file: BinaryIO, asked: Asked, settings: Settings) -> AsyncIterator[Understood]:
-    """Open a file and find its header; nothing is stored. Raises Unreadable, TooLarge, Invalid."""
-    asked.check()
-    all_words = columns.read_words(settings.import_columns)
-    words = all_words[asked.kind]
-    size, digest = await asyncio.to_thread(_digest, file)
-    if size == 0:
-        raise Invalid("Tệp không có dữ liệu.", "The file is empty.", field="file")
-    heads: list[list[tuple[int, list[Any]]]] = []
-
-    def find(sheet: Sheet) -> Header | None:
-        heads.append(sheet.head)
-        return columns.find_header(sheet.head, words, offset=sheet.offset)
-
-    async with table.opened(file.fileno()) as opened:
-        header = await opened.find(find)
-        if header is None:
-            raise columns.no_header(heads, asked.kind, all_words)
-        yield Understood(asked, opened, header, words, digest, size, settings)
-
-
-def _digest(file: BinaryIO) -> tuple[int, bytes]:
-    digest = hashlib.blake2b(digest_size=32)
-    file.seek(0)
-    while chunk := file.read(1024 * 1024):
-        digest.update(chunk)
-    size = file.tell()
-    file.seek(0)
-    file.flush()  # another process is about to read it
-    return size, digest.digest()
-
-
-def _report(file: Understood) -> dict[str, Any]:
-    return {
-        "header_row": file.header.row,
-        "columns": [column._asdict() for column in file.header.columns],
-        "refusals": [],
-    }
 
 
 # --- dry run ------------------------------------------------------------------------------------------------
@@ -171,7 +45,7 @@ def _report(file: Understood) -> dict[str, Any]:
 
 async def dry_run(file: Understood) -> dict[str, Any]:
     """What would become of the file, as an import shows it: all of it is read and nothing is stored."""
-    run = Progress(total=file.table.total, report=_report(file))
+    run = Progress(total=file.table.total, report=file.report())
     now = file.settings.now()
     if file.asked.kind == "dossiers":
         read = _dossier_reader(file, now)
@@ -243,125 +117,6 @@ def _list_settings(file: Understood) -> ListSettings:
     )
 
 
-# --- runs ---------------------------------------------------------------------------------------------------
-
-
-async def register(session: AsyncSession, file: Understood) -> tuple[int, str]:
-    """(the run's id, its state): of a file that is new, one that went half way, or one that is done."""
-    asked = file.asked
-    row = (
-        await session.execute(
-            text(
-                "INSERT INTO import_run AS r (task, kind, portal, period, digest, name_digest, size, state,"
-                " requested_by, started_at, attempts, cursor, total, items, accepted, unchanged, stale, rejected,"
-                " report) VALUES (:task, :kind, :portal, :period, :digest, :name_digest, :size, 'queued', :by, :now,"
-                " 0, 0, :total, 0, 0, 0, 0, 0, CAST(:report AS jsonb))"
-                " ON CONFLICT (task) DO UPDATE SET state = CASE WHEN :again AND r.state <> 'running'"
-                " THEN 'queued' ELSE r.state END, cursor = CASE WHEN :again AND r.state <> 'running' THEN 0"
-                " ELSE r.cursor END RETURNING id, state"
-            ),
-            {
-                "task": file.task(),
-                "kind": asked.kind,
-                "portal": asked.portal.value if asked.kind == "dossiers" else None,
-                "period": asked.period,
-                "digest": file.digest,
-                "name_digest": hashlib.blake2b(asked.name.encode(), digest_size=16).digest(),
-                "size": file.size,
-                "by": asked.by,
-                "now": file.settings.now(),
-                "total": file.table.total,
-                "again": asked.again,
-                "report": msgspec.json.encode(_report(file)).decode(),
-            },
-        )
-    ).one()
-    return row.id, row.state
-
-
-@asynccontextmanager
-async def _lock(engine: AsyncEngine, run_id: int) -> AsyncIterator[bool]:
-    """Whether we hold this run, on a connection of its own, until the block ends: who dies loses it."""
-    key = {"id": str(run_id)}
-    async with engine.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        spelt = LOCK.replace("id", "CAST(:id AS text)")
-        held = bool(
-            await connection.scalar(text(f"SELECT pg_try_advisory_lock(hashtextextended({spelt}, 0))"), key)
-        )
-        try:
-            yield held
-        finally:
-            if held:
-                try:
-                    await connection.execute(
-                        text(f"SELECT pg_advisory_unlock(hashtextextended({spelt}, 0))"), key
-                    )
-                except (DBAPIError, OSError):
-                    await connection.invalidate()
-
-
-async def _take_up(session: AsyncSession, run_id: int) -> Progress | None:
-    """None where the run is done. Only under its lock."""
-    row = (
-        await session.execute(
-            text(
-                "UPDATE import_run SET state = 'running', attempts = attempts + 1, finished_at = NULL, error = NULL,"
-                " items = CASE WHEN cursor = 0 THEN 0 ELSE items END,"
-                " accepted = CASE WHEN cursor = 0 THEN 0 ELSE accepted END,"
-                " unchanged = CASE WHEN cursor = 0 THEN 0 ELSE unchanged END,"
-                " stale = CASE WHEN cursor = 0 THEN 0 ELSE stale END,"
-                " rejected = CASE WHEN cursor = 0 THEN 0 ELSE rejected END,"
-                " report = CASE WHEN cursor = 0 THEN report || '{\"refusals\": []}' ELSE report END"
-                " WHERE id = :id AND state <> 'done' RETURNING id, attempts, cursor, total, items, accepted,"
-                " unchanged, stale, rejected, report"
-            ),
-            {"id": run_id},
-        )
-    ).one_or_none()
-    return None if row is None else Progress(**row._mapping)
-
-
-async def _advance(session: AsyncSession, run: Progress, *, ended_at: datetime | None = None) -> None:
-    """Write down how far the run is, in the transaction of what was stored. Raises ImportLost."""
-    done = await session.scalar(
-        text(
-            "UPDATE import_run SET cursor = :cursor, items = :items, accepted = :accepted, unchanged = :unchanged,"
-            " stale = :stale, rejected = :rejected, report = CAST(:report AS jsonb),"
-            " state = CASE WHEN CAST(:ended_at AS timestamptz) IS NULL THEN state ELSE 'done' END,"
-            " finished_at = :ended_at WHERE id = :id AND attempts = :attempts AND state = 'running' RETURNING id"
-        ),
-        {
-            "id": run.id,
-            "attempts": run.attempts,
-            "cursor": run.cursor,
-            "items": run.items,
-            "accepted": run.accepted,
-            "unchanged": run.unchanged,
-            "stale": run.stale,
-            "rejected": run.rejected,
-            "report": msgspec.json.encode(run.report).decode(),
-            "ended_at": ended_at,
-        },
-    )
-    if done is None:
-        raise ImportLost(
-            f"Lần nạp tệp số {run.id} đã được tiến trình khác tiếp quản.",
-            f"import {run.id} was taken up by another process",
-        )
-
-
-async def _end(engine: AsyncEngine, run: Progress, state: str, *, error: str | None, now: datetime) -> None:
-    async with session_scope(engine) as session:
-        await session.execute(
-            text(
-                "UPDATE import_run SET state = :state, error = :error, finished_at = :now"
-                " WHERE id = :id AND attempts = :attempts AND state = 'running'"
-            ),
-            {"id": run.id, "attempts": run.attempts, "state": state, "error": error, "now": now},
-        )
-
-
 async def work_off(
     engine: AsyncEngine,
     file: Understood,
@@ -378,11 +133,11 @@ async def work_off(
     pending: _Pending | None = None
     while True:
         try:
-            async with _lock(engine, run_id) as held:
+            async with import_runs.lock(engine, run_id) as held:
                 if not held:
                     return False
                 async with session_scope(engine) as session:
-                    run = await _take_up(session, run_id)
+                    run = await import_runs.take_up(session, run_id)
                 if run is None:
                     return pending is not None  # the answer to our last commit was lost, not the commit
                 if pending is None:
@@ -448,11 +203,11 @@ async def _store_all(
                         on_progress(run)
                 pending.done()
                 if stop is not None and stop.is_set():
-                    await _end(engine, run, "interrupted", error=None, now=file.settings.now())
+                    await import_runs.end(engine, run, "interrupted", error=None, now=file.settings.now())
                     told.info("import interrupted", row=run.cursor)
                     return True
             async with session_scope(engine) as session:
-                await _advance(session, run, ended_at=file.settings.now())
+                await import_runs.advance(session, run, ended_at=file.settings.now())
         else:
             await _store_list(engine, file, run, pending)
         if on_progress is not None:
@@ -463,7 +218,7 @@ async def _store_all(
     except Exception as error:
         if not _database_away(error):
             told.warning("import failed", error=sentence(error), row=run.cursor)
-            await _end(engine, run, "failed", error=sentence(error), now=file.settings.now())
+            await import_runs.end(engine, run, "failed", error=sentence(error), now=file.settings.now())
         raise
     told.info("import done", items=run.items, rejected=run.rejected)
     return True
@@ -487,7 +242,7 @@ async def _store_dossiers(engine: AsyncEngine, file: Understood, run: Progress, 
         run.unchanged += outcome.unchanged
         run.stale += outcome.stale
         _count(run, rows, [head for head in heads if isinstance(head, Refusal)])
-        await _advance(session, run)
+        await import_runs.advance(session, run)
 
 
 async def _store_list(engine: AsyncEngine, file: Understood, run: Progress, pending: _Pending) -> None:
@@ -500,14 +255,60 @@ async def _store_list(engine: AsyncEngine, file: Understood, run: Progress, pend
         run.accepted, run.unchanged = stored.changed, stored.unchanged
         _count(run, rows, given.refused)
         run.report |= stored.report
-        await _advance(session, run, ended_at=now)
+        await import_runs.advance(session, run, ended_at=now)
 
 
 def _database_away(error: Exception) -> bool:
-    """No connection, a deadlock, or the server is shutting down: nothing that the file did wrong."""
-    if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or state[:2] in ("08", "40", "53", "57")
-    if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "")[:2] in ("08", "40", "53", "57")
-    return isinstance(error, asyncpg.InterfaceError | OSError)
+    """No connection, one that broke in the middle, a deadlock, or the server is shutting down: nothing that the file
+    did wrong."""
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | asyncpg.InterfaceError | OSError):
+        return True
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None) or ""
+    return state[:2] in ("08", "40", "53", "55", "57") or getattr(error, "connection_invalidated", False)
+
+
+async def run_one(
+    engine: AsyncEngine,
+    settings: Settings,
+    path: Path,
+    asked: Asked,
+    *,
+    trial: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Import one file in this process, to its end; what is done already is only told. Returns the import as the API
+    shows it. Raises Invalid, Unreadable, TooLarge, Conflict (another process works on it), and what ended the run."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise Unreadable("Không mở được tệp.", f"The file cannot be opened: {error.strerror}.") from None
+    with file:
+        async with understood(file, asked, settings) as given:
+            if trial:
+                return await dry_run(given)
+            async with session_scope(engine) as session:
+                run_id, state = await import_runs.register(session, given)
+            if state != "done" and not await work_off(engine, given, run_id, on_progress=on_progress):
+                raise Conflict(
+                    f"Tiến trình khác đang nạp tệp này (số {run_id}).",
+                    f"Another process is importing this file (import {run_id}).",
+                )
+    async with session_scope(engine) as session:
+        return await import_queries.read(session, run_id)
+
+
+def told(run: dict[str, Any]) -> Iterator[str]:
+    """An import in lines for a terminal."""
+    counts = ", ".join(f"{run[name]} {name}" for name in ("accepted", "unchanged", "stale", "rejected"))
+    number = "" if run["id"] is None else f" {run['id']}"
+    yield f"import{number} {run['state']}: {run['items']} rows ({counts})"
+    if run["id"] is None:
+        yield f"header in row {run['header_row']}"
+        for column in run["columns"]:
+            what = column["field"] or f"not read ({column['why']})"
+            yield f"column {column['position']} {column['header'] or ''}: {what}"
+    for refusal in run["refusals"]:
+        yield f"row {refusal['row']}: {refusal['reason']}"
+    if ambiguous := run.get("ambiguous"):
+        yield f"names that mean no unit: {', '.join(ambiguous)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import signal
 import subprocess
@@ -19,14 +20,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest import imports
+from services.ingest import import_files, import_runs, imports
 from services.ingest.import_api import router
-from services.ingest.imports import Asked
+from services.ingest.import_files import Asked
 from shared.db import create_engine, session_scope
 from shared.settings import Settings
 from shared.vocabulary import Role
 from tests import make, sheets
 from tests.conftest import Cluster
+from tests.make import NOW
 from tests.portals import rows as rows_of
 
 MONTHS = ("2025-11", "2025-12", "2026-01", "2026-02", "2026-03")
@@ -61,16 +63,18 @@ async def done(http: httpx.AsyncClient, answer: httpx.Response) -> dict[str, Any
         await asyncio.sleep(0.02)
 
 
-async def load(engine: AsyncEngine, settings: Settings, data: bytes, **asked: Any) -> imports.Progress | None:
+async def load(
+    engine: AsyncEngine, settings: Settings, data: bytes, **asked: Any
+) -> import_runs.Progress | None:
     """Without HTTP; the last progress told."""
-    told: list[imports.Progress] = []
+    told: list[import_runs.Progress] = []
     with tempfile.TemporaryFile() as file:
         file.write(data)
-        async with imports.understood(
+        async with import_files.understood(
             file, Asked(kind="dossiers", by="test", **asked), settings
         ) as understood:
             async with session_scope(engine) as session:
-                run_id, state = await imports.register(session, understood)
+                run_id, state = await import_runs.register(session, understood)
             if state == "done":
                 return None
             await imports.work_off(engine, understood, run_id, on_progress=told.append)
@@ -212,15 +216,19 @@ async def test_it_stops_after_a_batch_and_goes_on_with_the_same_file(
             file.write(sheets.text(sheets.month("2026-09", 4500)))
             stop = asyncio.Event()
             stop.set()
-            async with imports.understood(file, Asked(kind="dossiers", by="test"), settings) as understood:
+            async with import_files.understood(
+                file, Asked(kind="dossiers", by="test"), settings
+            ) as understood:
                 async with session_scope(engine) as session:
-                    run_id, _ = await imports.register(session, understood)
+                    run_id, _ = await import_runs.register(session, understood)
                 assert await imports.work_off(engine, understood, run_id, stop=stop)
             shown = (await http.get(f"/v1/imports/{run_id}")).json()
             assert (shown["state"], shown["items"], shown["last_row"]) == ("interrupted", 2000, 2001)
-            async with imports.understood(file, Asked(kind="dossiers", by="test"), settings) as understood:
+            async with import_files.understood(
+                file, Asked(kind="dossiers", by="test"), settings
+            ) as understood:
                 async with session_scope(engine) as session:
-                    assert await imports.register(session, understood) == (run_id, "interrupted")
+                    assert await import_runs.register(session, understood) == (run_id, "interrupted")
                 told: list[int] = []
                 await imports.work_off(
                     engine, understood, run_id, on_progress=lambda run: told.append(run.items)
@@ -237,7 +245,8 @@ async def test_it_stops_after_a_batch_and_goes_on_with_the_same_file(
 
 WORK = """
 import asyncio, os, signal, sys
-from services.ingest import imports
+from services.ingest import import_runs, imports
+from services.ingest.import_files import Asked, understood as understanding
 from shared.db import create_engine, session_scope
 from shared.settings import Settings
 
@@ -249,9 +258,9 @@ async def main():
         if run.cursor > 4000:
             os.kill(os.getpid(), signal.SIGKILL)
     with open(sys.argv[2], "rb") as file:
-        async with imports.understood(file, imports.Asked(kind="dossiers", by="test"), settings) as understood:
+        async with understanding(file, Asked(kind="dossiers", by="test"), settings) as understood:
             async with session_scope(engine) as session:
-                run_id, _ = await imports.register(session, understood)
+                run_id, _ = await import_runs.register(session, understood)
             await imports.work_off(engine, understood, run_id, on_progress=told)
 
 asyncio.run(main())
@@ -280,15 +289,91 @@ async def test_after_kill_9_the_same_file_goes_on(
     assert len(await kept(engine)) == 5000
 
 
+async def test_the_database_goes_away_for_a_moment(
+    cluster: Cluster, engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All connections are cut again and again, whatever they are at; the file is stored once and whole."""
+    monkeypatch.setattr(imports, "PATIENCE", (0.01,) * 1000)
+    name = engine.url.database
+
+    async def cut() -> None:
+        for _ in range(6):
+            await asyncio.sleep(0.3)
+            await cluster.statement(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            )
+
+    async with session_scope(engine) as session:
+        await make.units(session)
+    with tempfile.TemporaryFile() as file:
+        file.write(sheets.text(sheets.month("2026-08", 9000)))
+        async with import_files.understood(file, Asked(kind="dossiers", by="test"), settings) as understood:
+            async with session_scope(engine) as session:
+                run_id, _ = await import_runs.register(session, understood)
+            cutting = asyncio.create_task(cut())
+            try:
+                assert await imports.work_off(engine, understood, run_id)
+            finally:
+                await cutting
+    (run,) = await rows_of(
+        engine, "SELECT state, items, accepted, unchanged, stale, rejected, cursor, attempts FROM import_run"
+    )
+    assert tuple(run)[:7] == ("done", 9000, 9000, 0, 0, 0, 9001)
+    assert run.attempts > 1
+    assert len(await kept(engine)) == 9000
+
+
+async def test_a_file_from_the_command_line(
+    cluster: Cluster, database: str, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.xlsx"
+    path.write_bytes(
+        sheets.xlsx([*sheets.month("2026-08", 3), sheets.dossier(3, "2026-08", **{"Mã hồ sơ": "x"})])
+    )
+
+    async def chiso(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-W", "error", "-m", "services.cli", "import", *arguments],
+            env={
+                **os.environ,
+                "DATABASE_URL": database,
+                "DATA_DIR": str(tmp_path),
+                "CHISO_NOW": NOW.isoformat(),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    tried = await chiso(str(path), "--kind", "dossiers", "--dry-run")
+    assert tried.returncode == 0, tried.stderr
+    assert "import dry_run: 4 rows (3 accepted, 0 unchanged, 0 stale, 1 rejected)" in tried.stdout
+    assert "header in row 2" in tried.stdout
+    assert "column 3 Chủ hồ sơ: not read (citizen)" in tried.stdout
+    assert "row 6: code: not a dossier code" in tried.stdout
+    assert sheets.MARK not in tried.stdout
+    assert await kept(engine) == []
+    done = await chiso(str(path), "--kind", "dossiers", "--period", "2026-08")
+    assert "import 1 done: 4 rows (3 accepted, 0 unchanged, 0 stale, 1 rejected)" in done.stdout, done.stderr
+    assert len(await kept(engine)) == 3
+    wrong = await chiso(str(path), "--kind", "units")
+    assert wrong.returncode == 1
+    assert "this looks like a file of the kind dossiers, not units" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
 async def test_one_process_works_on_a_file(engine: AsyncEngine, settings: Settings) -> None:
     data = sheets.text(sheets.month("2026-08", 20))
     async with client(engine, settings) as http:
         with tempfile.TemporaryFile() as file:
             file.write(data)
-            async with imports.understood(file, Asked(kind="dossiers", by="test"), settings) as understood:
+            async with import_files.understood(
+                file, Asked(kind="dossiers", by="test"), settings
+            ) as understood:
                 async with session_scope(engine) as session:
-                    run_id, _ = await imports.register(session, understood)
-                async with imports._lock(engine, run_id) as held:
+                    run_id, _ = await import_runs.register(session, understood)
+                async with import_runs.lock(engine, run_id) as held:
                     assert held
                     beside = await post(http, data)
                     assert (beside.status_code, beside.json()["id"]) == (202, run_id)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from services.ingest import imports
+from services.ingest import import_files, imports
 from services.ingest.files import cells, columns, reader
-from services.ingest.imports import Asked
+from services.ingest.import_files import Asked
 from services.ingest.normalise import Refused
 from shared.errors import ChisoError, Invalid, TooLarge, Unreadable
 from shared.settings import Settings
@@ -26,7 +26,7 @@ MONTH = sheets.month("2026-08", 3)
 async def tried(data: bytes, kind: Any = "dossiers", settings: Settings = SETTINGS) -> dict[str, Any]:
     with tempfile.TemporaryFile() as file:
         file.write(data)
-        async with imports.understood(file, Asked(kind=kind, by="test"), settings) as understood:
+        async with import_files.understood(file, Asked(kind=kind, by="test"), settings) as understood:
             return await imports.dry_run(understood)
 
 
@@ -75,7 +75,7 @@ async def test_another_archive() -> None:
     assert "Không phải tệp Excel" in (await refused(out.getvalue())).vi
 
 
-async def test_a_bomb_of_zeros_is_not_unpacked() -> None:
+async def test_a_bomb_is_not_unpacked() -> None:
     """As large as it says: refused before anything is unpacked."""
     out = io.BytesIO()
     with (
@@ -84,9 +84,8 @@ async def test_a_bomb_of_zeros_is_not_unpacked() -> None:
     ):
         for name in old.namelist():
             new.writestr(name, old.read(name))
-        with new.open("xl/media/image1.bin", "w", force_zip64=True) as part:
-            for _ in range(reader.UNPACKED // (16 * 1024**2) + 1):
-                part.write(bytes(16 * 1024**2))
+        new.writestr("xl/media/image1.bin", b"")
+        new.getinfo("xl/media/image1.bin").file_size = reader.UNPACKED
     assert type(await refused(out.getvalue())) is TooLarge
 
 

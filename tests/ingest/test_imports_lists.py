@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest import imports, service
+from services.ingest import import_files, import_runs, imports, service
 from services.ingest.files.units import ListedUnit, Predecessor, names, predecessors
-from services.ingest.imports import Asked
+from services.ingest.import_files import Asked
 from services.ingest.unit_spans import merged
 from shared.db import session_scope
 from shared.errors import Invalid
@@ -43,11 +43,11 @@ async def load(
     with tempfile.TemporaryFile() as file:
         file.write(data)
         wanted = Asked(kind=kind, by="test", **asked)
-        async with imports.understood(file, wanted, settings) as understood:
+        async with import_files.understood(file, wanted, settings) as understood:
             tried = await imports.dry_run(understood)
-        async with imports.understood(file, wanted, settings) as understood:
+        async with import_files.understood(file, wanted, settings) as understood:
             async with session_scope(engine) as session:
-                run_id, _ = await imports.register(session, understood)
+                run_id, _ = await import_runs.register(session, understood)
             await imports.work_off(engine, understood, run_id)
     (row,) = await rows(
         engine,
