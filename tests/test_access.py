@@ -38,6 +38,8 @@ class Expected:
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
+    form: Mapping[str, str] | None = None
+    file: bytes | None = None
     of_unit: bool = False
     everybody: bool = False
     readers: frozenset[Role] | None = None
@@ -52,7 +54,13 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("POST", "/v1/sync-runs"): Expected(json={"portal": "provincial", "subject": "dossiers"}),
     ("GET", "/v1/sync-runs"): Expected(everybody=True),
     ("GET", "/v1/sync-runs/{run_id}"): Expected(path={"run_id": "<run>"}, everybody=True),
+    ("POST", "/v1/imports"): Expected(form={"kind": "procedures"}, file=joined.FILE),
+    ("GET", "/v1/imports"): Expected(readers=frozenset({Role.CENTRE})),
+    ("GET", "/v1/imports/{import_id}"): Expected(
+        path={"import_id": "<import>"}, readers=frozenset({Role.CENTRE})
+    ),
     ("GET", "/v1/units"): Expected(),
+    ("GET", "/v1/coverage"): Expected(),
     ("GET", "/v1/quarantine"): Expected(readers=PUSHING),
     ("POST", "/v1/quarantine/{refusal_id}/replay"): Expected(path={"refusal_id": "<refusal>"}),
     ("GET", "/v1/pushes"): Expected(readers=PUSHING),
@@ -81,6 +89,7 @@ WRITERS = {
     "/v1/unit-aliases/{name}": {Role.ADMIN, Role.CENTRE},
     "/v1/dossiers": {Role.ADMIN, Role.CENTRE, Role.INTEGRATOR},
     "/v1/sync-runs": {Role.ADMIN, Role.CENTRE},
+    "/v1/imports": {Role.ADMIN, Role.CENTRE},
     "/v1/decisions": {Role.ADMIN, Role.CENTRE},
 }
 
@@ -103,6 +112,8 @@ class Walk:
             path.format(**values),
             params={**expected.query, **query},
             json=expected.json,
+            data=expected.form,
+            files=expected.file and {"file": expected.file},
             headers=sent,
         )
 
@@ -137,6 +148,9 @@ async def _walk(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Walk]:
             "/v1/sync-runs", json={"portal": "national", "subject": "units"}, headers=centre
         )
         pushed = await http.post("/v1/dossiers", json=[joined.PUSHED], headers=bearer(keys["integrator"]))
+        imported = await http.post(
+            "/v1/imports", data={"kind": "procedures"}, files={"file": joined.FILE}, headers=centre
+        )
         await joined.work(engine)
         async with session_scope(engine) as session:
             finding = await session.scalar(
@@ -146,6 +160,7 @@ async def _walk(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Walk]:
         ids = {"<decision>": decision.json()["id"], "<run>": run.json()["id"], "<finding>": finding}
         refused = await http.get("/v1/quarantine", headers=bearer(keys["integrator"]))
         ids["<refusal>"] = refused.json()["items"][0]["id"]
+        ids["<import>"] = imported.json()["id"]
         ids["<receipt>"] = pushed.json()["receipt"]
         yield Walk(http, keys, {name: str(value) for name, value in ids.items()})
 

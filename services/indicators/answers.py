@@ -7,15 +7,15 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 from services.indicators import schemas
-from services.indicators.queries import Assessed, Coverage, Figures, Item, ProcedureTime, Scope, percent
+from services.indicators.queries import Assessed, Figures, Item, ProcedureTime, Scope, percent
 from services.indicators.rules import engine
 from services.indicators.rules.engine import Provenance, RuleSet, Scoring
 from services.indicators.rules.handling import Handling, average, unit_of
 from services.indicators.rules.measures import MEASURES, Measure
 from services.indicators.rules.units import UnitTree
-from shared.calendar import TZ
+from shared import coverage
 from shared.reasons import COUNTED, Bit, Source, explain, explain_source
-from shared.vocabulary import Basis, IndicatorGroup
+from shared.vocabulary import Basis, Consumer, IndicatorGroup
 
 _RATIO = Decimal("0.000001")
 
@@ -87,7 +87,7 @@ def group_score(
     scope: Scope,
     rules: RuleSet,
     found: Figures,
-    covered: Coverage,
+    covered: coverage.Coverage,
     units: UnitTree,
     now: datetime,
     handling: schemas.HandlingView | None = None,
@@ -221,18 +221,11 @@ def _vietnamese(number: int | Decimal) -> str:
     return f"{number:,}".translate(str.maketrans(",.", ".,"))
 
 
-def _coverage(scope: Scope, found: Figures, covered: Coverage, now: datetime) -> schemas.CoverageView:
+def _coverage(
+    scope: Scope, found: Figures, covered: coverage.Coverage, now: datetime
+) -> schemas.CoverageView:
     counts = found.counts
-    missing = []
-    if covered.pending:
-        missing.append(f"Còn {_vietnamese(covered.pending)} thay đổi chưa được tính.")
-    through, until = covered.provincial_complete_through, min(now, scope.period.end)
-    if through is None:
-        missing.append("Chưa lần nào lấy được đầy đủ hồ sơ từ hệ thống của tỉnh.")
-    elif until == scope.period.end and through < until:
-        missing.append(
-            f"Hồ sơ từ hệ thống của tỉnh mới đầy đủ đến {through.astimezone(TZ):%H:%M ngày %d/%m/%Y}."
-        )
+    gaps = coverage.gaps(covered, Consumer.INDICATORS, until=min(now, scope.period.end), now=now)
     by_copy = {"provincial": counts["dossiers"]}
     if scope.basis is Basis.COUNTED:
         by_copy = {
@@ -241,19 +234,22 @@ def _coverage(scope: Scope, found: Figures, covered: Coverage, now: datetime) ->
             "sent_unconfirmed": counts["from_sent_unconfirmed"],
         }
         if unconfirmed := by_copy["sent_unconfirmed"]:
-            missing.append(
+            sentence = (
                 f"{_vietnamese(unconfirmed)} hồ sơ tính theo bản tin đã gửi, chưa tra cứu được"
                 " trên Cổng Dịch vụ công quốc gia."
             )
+            gaps.append(coverage.Gap("national", covered.national_complete_through, sentence))
     return schemas.CoverageView(
-        complete=not missing,
-        missing=missing,
+        complete=not gaps,
+        missing=[gap.sentence for gap in gaps],
+        gaps=[schemas.GapView(**gap._asdict()) for gap in gaps],
+        missing_since=min((gap.since for gap in gaps if gap.since is not None), default=None),
         by_copy=by_copy,
-        pending_changes=covered.pending,
-        provincial_complete_through=through,
+        pending_changes=covered.backlog[Consumer.INDICATORS].due,
+        provincial_complete_through=covered.provincial_complete_through,
         national_complete_through=covered.national_complete_through,
         oldest_lookup_at=covered.oldest_lookup_at,
-        lookups_waiting=covered.lookups_waiting,
+        lookups_waiting=bool(covered.lookups_waiting),
     )
 
 

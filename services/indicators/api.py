@@ -22,6 +22,7 @@ from services.indicators.schemas import (
     ItemsView,
     ProcedureTimesView,
 )
+from shared import coverage
 from shared.access import READERS, Principal, allow, unit_in_scope
 from shared.answers import (
     LIMIT,
@@ -94,7 +95,7 @@ async def read_group(
     scope = _scope(principal, units, unit, period, basis, now)
     rules = engine.rule_set(rule_set) if rule_set else engine.rule_set_for(scope.period)
     found = await queries.figures(session, scope)
-    covered = await queries.coverage(session, now)
+    covered = await coverage.read(session, now=now)
     handling = None
     if any(measure is AVERAGE_TIME for measure in measures):
         most = await queries.times(session, scope, after=None, limit=MOST)

@@ -16,8 +16,8 @@ from shared.vocabulary import TERMINAL, Basis, DurationUnit, Portal
 _COPIES = """
 SELECT code, portal, known, vanished_at IS NOT NULL AS vanished, cancelled, version, status, received_at,
 due_at,
-       finished_at, returned_at, rejected_at, supplements::text AS supplements, officer_at, step_status,
-       unit_code, procedure_code
+       finished_at, returned_at, rejected_at, supplements::text AS supplements, step_status,
+       step_status_at, unit_code, procedure_code
 FROM dossier WHERE code = ANY($1::text[])
 """
 # The latest step of each end state: a dossier that was taken up again ends when it ends again.
@@ -77,7 +77,7 @@ def _copy(row: asyncpg.Record, steps: dict[int, datetime]) -> Copy:
         returned_at=row["returned_at"],
         rejected_at=row["rejected_at"],
         supplements=_supplements(row["supplements"]),
-        step_at=row["officer_at"],
+        step_at=row["step_status_at"],
         step_status=row["step_status"],
         step_times=steps,
         unit_code=row["unit_code"],

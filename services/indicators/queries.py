@@ -17,7 +17,7 @@ from services.indicators.rules.measures import COUNTS, Condition
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
 from shared.db import driver, session_scope
-from shared.vocabulary import Basis, Consumer, Portal, Subject
+from shared.vocabulary import Basis
 
 _WITHIN = (
     "unit_code >= $3 AND unit_code < $3 || '/' AND (unit_code = $3 OR starts_with(unit_code, $3 || '.'))"
@@ -58,41 +58,6 @@ async def figures(session: AsyncSession, scope: Scope) -> Figures:
     )
     counts = {column: row[column] for column in COUNTS}
     return Figures(counts, row["as_of"], f"{row['as_of']} {row['times']}")
-
-
-class Coverage(NamedTuple):
-    """What the figures may still lack, for the whole province. pending: changes that wait to be counted.
-    complete_through: everything that the portal held at that moment is here. oldest_lookup_at: the look-up
-    that was longest ago; lookups_waiting: some dossier was never looked up."""
-
-    pending: int
-    provincial_complete_through: datetime | None
-    national_complete_through: datetime | None
-    oldest_lookup_at: datetime | None
-    lookups_waiting: bool
-
-
-async def coverage(session: AsyncSession, now: datetime) -> Coverage:
-    connection = await driver(session)
-    pending = await connection.fetchval(
-        "SELECT count(*) FROM change WHERE consumer = $1 AND wake_at <= $2", Consumer.INDICATORS.value, now
-    )
-    through = dict(
-        await connection.fetch(
-            "SELECT portal, complete_through FROM sync_state WHERE subject = $1", Subject.DOSSIERS.value
-        )
-    )
-    oldest = await connection.fetchrow(
-        "SELECT checked_at FROM presence WHERE portal = $1 ORDER BY checked_at NULLS FIRST LIMIT 1",
-        Portal.NATIONAL.value,
-    )
-    return Coverage(
-        pending,
-        through.get(Portal.PROVINCIAL.value),
-        through.get(Portal.NATIONAL.value),
-        oldest["checked_at"] if oldest else None,
-        oldest is not None and oldest["checked_at"] is None,
-    )
 
 
 async def units(session: AsyncSession) -> UnitTree:

@@ -128,12 +128,23 @@ class ScoreView(BaseModel):
     counting: ProvenanceView
 
 
+class GapView(BaseModel):
+    """`source`: queue, provincial or national. `since` null: from the beginning."""
+
+    source: str
+    since: Moment | None
+    sentence: str
+
+
 class CoverageView(BaseModel):
-    """Is this number complete, and if not, what is missing since when. `by_copy`: dossiers by the copy that
-    counts. The other fields speak of the whole province."""
+    """Is this number complete, and if not, what is missing since when (`missing_since`: the earliest of `gaps`).
+    `by_copy`: dossiers by the copy that counts. The other fields speak of the whole province; by unit and source:
+    GET /v1/coverage."""
 
     complete: bool
     missing: list[str]
+    missing_since: Moment | None
+    gaps: list[GapView]
     by_copy: dict[str, int]
     pending_changes: int
     provincial_complete_through: Moment | None

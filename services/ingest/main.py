@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.ingest import api, dvcqg, import_api, quarantine_api, receipts_api, sync_api, units_api
+from services.ingest import (
+    api,
+    coverage_api,
+    dvcqg,
+    import_api,
+    quarantine_api,
+    receipts_api,
+    sync_api,
+    units_api,
+)
 from shared import logging
 from shared.app import create_app
 from shared.settings import get_settings
@@ -13,6 +22,7 @@ routers = (
     api.router,
     dvcqg.router,
     import_api.router,
+    coverage_api.router,
     quarantine_api.router,
     receipts_api.router,
     sync_api.router,

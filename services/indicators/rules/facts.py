@@ -34,7 +34,8 @@ class Duration(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """What one portal tells of a dossier; the columns of `dossier`, and when steps entered each end state."""
+    """What one portal tells of a dossier; the columns of `dossier`, and when steps entered each end state.
+    step_at, step_status: of the newest step that tells a state."""
 
     portal: Portal
     known: int
