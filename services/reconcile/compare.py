@@ -13,7 +13,7 @@ from itertools import groupby, pairwise
 from typing import Any, Literal
 
 from services.reconcile.copies import Copy, Proofs
-from services.reconcile.judge import FOUND, UNKNOWN, Case
+from services.reconcile.judge import FOUND, PROBLEMS, UNKNOWN, Case, impossibilities
 from services.reconcile.parameters import Parameters
 from services.reconcile.rules import PORTAL_NAMES, RULES, Rule, read, show
 from shared.calendar import TZ
@@ -61,6 +61,7 @@ def compare(copies: Iterable[Copy], proofs: Proofs, now: datetime, parameters: P
 
     cases = {
         "dossier": [("", case(copy, copy)) for copy in list(judged.values())[:1]],
+        "copy": [(copy.portal.value, case(copy, copy)) for copy in judged.values()],
         "pair": [(f"{a.portal}-{b.portal}", case(a, b)) for a, b in _pairs(judged)],
         "officer": [("", case(copy, copy)) for copy in _public(judged)],
     }
@@ -74,9 +75,10 @@ def compare(copies: Iterable[Copy], proofs: Proofs, now: datetime, parameters: P
             ready = _ready_at(rule, looked_at)
             if ready <= now:
                 evidence = _evidence(rule, looked_at)
-                found.append(Found(rule.kind, key, rule.responsible, evidence))
+                found.append(Found(rule.kind, key, evidence["responsible"], evidence))
             else:
                 wakes.append(ready)
+    wakes += _in_future(judged.values(), now, parameters)
     return Comparison(
         findings=tuple(found),
         wake_at=min(wakes, default=None),
@@ -95,6 +97,15 @@ def _order(copy: Copy) -> int:
 def _pairs(copies: dict[Portal, Copy]) -> Iterator[tuple[Copy, Copy]]:
     """A copy of which only steps have come (no version) has no head to compare, and hides no other pair."""
     return pairwise(copy for copy in copies.values() if copy.version is not None)
+
+
+def _in_future(copies: Iterable[Copy], now: datetime, parameters: Parameters) -> list[datetime]:
+    """When dates that still lie in the future will lie there no more."""
+    moments = [
+        moment for copy in copies for moment in (copy.received_at, copy.finished_at) if moment is not None
+    ]
+    ends = [moment - parameters.clock_tolerance for moment in moments]
+    return [end for end in ends if end > now]
 
 
 def _public(copies: dict[Portal, Copy]) -> list[Copy]:
@@ -137,7 +148,7 @@ def _evidence(rule: Rule, case: Case) -> dict[str, Any]:
     value."""
     shown = (
         [case.a]
-        if rule.looks_at == "dossier"
+        if rule.looks_at in ("dossier", "copy")
         else [case.b]
         if rule.looks_at == "officer"
         else [case.a, case.b]
@@ -151,6 +162,7 @@ def _evidence(rule: Rule, case: Case) -> dict[str, Any]:
         ]
     a, b = shown[0], shown[-1]
     a_portal, b_portal = PORTAL_NAMES[a.portal], PORTAL_NAMES[b.portal]
+    problems = impossibilities(case, a) if rule.looks_at == "copy" else frozenset[str]()
     evidence: dict[str, Any] = {
         "rule": rule.kind,
         "sentence": rule.sentence.format(
@@ -159,6 +171,8 @@ def _evidence(rule: Rule, case: Case) -> dict[str, Any]:
             a_portal=a_portal,
             b_portal=b_portal,
             A_portal=a_portal[0].upper() + a_portal[1:],
+            twin=case.proofs.twin.code if case.proofs.twin else "",
+            problems=", ".join(PROBLEMS[each] for each in sorted(problems)),
         ),
         "field": rule.reads,
         "values": [
@@ -172,10 +186,22 @@ def _evidence(rule: Rule, case: Case) -> dict[str, Any]:
             }
             for copy in shown
         ],
-        "responsible": rule.responsible,
+        # What cannot be at the province is the unit's to mend; further on the synchronisation made it.
+        "responsible": "vnpt"
+        if rule.looks_at == "copy" and a.portal is not Portal.PROVINCIAL
+        else rule.responsible,
         "source": rule.source,
     }
-    if rule.kind == "missing_on_national" and case.proofs.national is not None:
+    if problems:
+        evidence["problems"] = sorted(problems)
+        evidence["record"] = {
+            "status": a.status,
+            "received_at": _iso(a.received_at),
+            "finished_at": _iso(a.finished_at),
+        }
+    if rule.kind == "possible_duplicate" and case.proofs.twin is not None:
+        evidence["codes"] = list(case.proofs.twin)
+    if rule.kind in ("missing_on_national", "possible_duplicate") and case.proofs.national is not None:
         proof = case.proofs.national
         evidence["proof"] = {"portal": "national", "checked_at": _iso(proof.checked_at), "via": proof.via}
     if rule.kind == "missing_on_provincial":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from shared.vocabulary import Known, Portal, UnitVia
 
@@ -79,12 +80,21 @@ class Presence:
     via: str | None
 
 
+class Twin(NamedTuple):
+    """A dossier that may be the same one under another code (pairs.py): `of` is the province's, `code` what the
+    nation knows."""
+
+    of: str
+    code: str
+
+
 @dataclass(frozen=True, slots=True)
 class Proofs:
     """national: a look-up of this very code (or a complete list window). provincial: the system listed the code,
     though its row could not be taken. provincial_complete_through: everything that the provincial system held
-    at that moment has been seen."""
+    at that moment has been seen. twin: the pair that this code is one half of."""
 
     national: Presence | None = None
     provincial: Presence | None = None
     provincial_complete_through: datetime | None = None
+    twin: Twin | None = None

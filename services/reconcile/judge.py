@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from services.reconcile.copies import Copy, Proofs
@@ -16,6 +16,28 @@ from shared.vocabulary import DossierStatus, Known, Portal
 
 OVERWRITTEN = (DossierStatus.SUPPLEMENT_REQUESTED, DossierStatus.PAYMENT_REQUESTED, DossierStatus.STOPPED)
 """States that clients overwrite with 9 before sending (portals.md §1.9 row 1)."""
+
+
+INVENTED_AFTER = timedelta(days=1)
+"""Clients fill a missing appointment with now + 1 day (portals.md §1.9 row 13)."""
+
+NEEDS_END = frozenset({DossierStatus.DONE, DossierStatus.RETURNED})
+NEEDS_RECEIPT = NEEDS_END | {
+    DossierStatus.RECEIVED,
+    DossierStatus.IN_PROGRESS,
+    DossierStatus.SUPPLEMENT_REQUESTED,
+    DossierStatus.PAYMENT_REQUESTED,
+}
+
+PROBLEMS = {
+    "end_before_receipt": "kết thúc xử lý trước khi tiếp nhận",
+    "in_future": "ngày tiếp nhận hoặc kết thúc ở tương lai",
+    "no_receipt": "trạng thái đã tiếp nhận nhưng không có ngày tiếp nhận",
+    "no_end": "đã xử lý xong nhưng không có ngày kết thúc xử lý",
+}
+"""What cannot be in a record, in the words of its sentence."""
+
+END_PROBLEMS = frozenset({"end_before_receipt", "no_end"})
 
 
 class Verdict(Enum):
@@ -74,7 +96,17 @@ def missing_on_national(case: Case) -> Verdict:
     return FOUND if proof.checked_at >= due else CLEAR
 
 
+def possible_duplicate(case: Case) -> Verdict:
+    """Missing under the province's code, while the nation has exactly one dossier that the province does not know,
+    of the same procedure, unit and minute of receipt (portals.md §1.9 row 4). A proposal: nobody proves it."""
+    if case.proofs.twin is None or Portal.PROVINCIAL not in case.copies:
+        return CLEAR
+    return missing_on_national(case)
+
+
 def missing_on_provincial(case: Case) -> Verdict:
+    if case.proofs.twin is not None:  # told once, at the province's code
+        return CLEAR
     seen_there = case.proofs.provincial is not None and case.proofs.provincial.found
     if Portal.PROVINCIAL in case.copies or seen_there:
         return CLEAR
@@ -117,6 +149,26 @@ def appointment_missing(case: Case) -> Verdict:
     return FOUND if case.a.due_at is not None and case.b.due_at is None else CLEAR
 
 
+def appointment_invented(case: Case) -> Verdict:
+    """The province gave none; what the other side shows lies a day after the receipt, the newest event (or the
+    delay of a synchronisation later), or the moment at which we were told. What the client did cannot be seen,
+    only that the appointment has this form (portals.md §1.9 row 13)."""
+    if not _both_know(case, Known.DUE_AT):
+        return UNKNOWN
+    if case.a.due_at is not None or case.b.due_at is None:
+        return CLEAR
+    filled_at = case.b.due_at - INVENTED_AFTER
+    numbers = case.parameters
+    after_events = any(
+        moment - numbers.tolerance <= filled_at <= moment + numbers.difference_grace
+        for moment in (case.b.received_at if case.b.knows(Known.RECEIVED_AT) else None, case.b.version)
+        if moment is not None
+    )
+    if after_events or abs(filled_at - case.b.learnt_at) <= numbers.clock_tolerance:
+        return FOUND
+    return CLEAR if case.b.knows(Known.RECEIVED_AT) else UNKNOWN
+
+
 def appointment_differs(case: Case) -> Verdict:
     if not _both_know(case, Known.DUE_AT):
         return UNKNOWN
@@ -154,15 +206,30 @@ def end_stamped_as_receipt(case: Case) -> Verdict:
     return FOUND if a > b else CLEAR
 
 
+def processing_date_is_push_time(case: Case) -> Verdict:
+    """The end that was pushed to us is the moment of that push, and the province's own is earlier (portals.md §1.9
+    row 14). What a list tells says nothing of the moment of a push."""
+    if not _both_know(case, Known.FINISHED_AT):
+        return UNKNOWN
+    a, b = case.a.finished_at, case.b.finished_at
+    if a is None or b is None or case.b.via != "push" or a >= b - case.parameters.tolerance:
+        return CLEAR
+    return FOUND if abs(b - case.b.learnt_at) <= case.parameters.clock_tolerance else CLEAR
+
+
 def end_differs(case: Case) -> Verdict:
     if not _both_know(case, Known.FINISHED_AT):
         return UNKNOWN
     a, b = case.a.finished_at, case.b.finished_at
-    if a is None and b is None:
+    if a is b or (a is not None and b is not None and case.same(a, b)):
         return CLEAR
+    if not _both_know(case, Known.RECEIVED_AT):
+        return UNKNOWN
+    if END_PROBLEMS & (impossibilities(case, case.a) | impossibilities(case, case.b)):
+        return CLEAR  # the cause is told of the record itself
     if a is None or b is None:
         return _ends_with_states(case)
-    return CLEAR if case.same(a, b) else FOUND
+    return FOUND
 
 
 def procedure_differs(case: Case) -> Verdict:
@@ -176,7 +243,56 @@ def unit_differs(case: Case) -> Verdict:
     a, b = case.a.compared_unit, case.b.compared_unit
     if a is None or b is None:
         return UNKNOWN
-    return CLEAR if a == b else FOUND
+    if a == b or case.parameters.is_cut(case.a.unit_name, case.b.unit_name):
+        return CLEAR
+    return FOUND
+
+
+# --- can it be ----------------------------------------------------------------------------------------------
+
+
+def impossibilities(case: Case, copy: Copy) -> frozenset[str]:
+    """What cannot be in one copy (portals.md §1.9 row 15), by the names of PROBLEMS; what is not known is none. A date
+    that is missing in a state which needs it counts where the copy nearest to the province tells that state too: else
+    the state is the cause."""
+    received = copy.received_at if copy.knows(Known.RECEIVED_AT) else None
+    finished = copy.finished_at if copy.knows(Known.FINISHED_AT) else None
+    found = set()
+    if received is not None and finished is not None and finished < received - case.parameters.tolerance:
+        found.add("end_before_receipt")
+    latest = case.now + case.parameters.clock_tolerance
+    if any(moment is not None and moment > latest for moment in (received, finished)):
+        found.add("in_future")
+    state = copy.effective_status
+    nearest = next((each for each in case.copies.values() if each.version is not None), copy)
+    if (
+        copy.version is not None
+        and copy.status == state == nearest.effective_status
+        and copy.knows(Known.STATUS)
+    ):
+        if state in NEEDS_RECEIPT and received is None and copy.knows(Known.RECEIVED_AT):
+            found.add("no_receipt")
+        if state in NEEDS_END and finished is None and copy.knows(Known.FINISHED_AT):
+            found.add("no_end")
+    return frozenset(found)
+
+
+def impossible_record(case: Case) -> Verdict:
+    """Told of the copy nearest to the province that has it: the others have it from there, which cannot be said where
+    the nearer one does not know these fields."""
+    problems = impossibilities(case, case.a)
+    if not problems:
+        return CLEAR
+    for copy in case.copies.values():
+        if copy is case.a:
+            break
+        if copy.version is None:
+            continue
+        if not (copy.knows(Known.STATUS | Known.RECEIVED_AT | Known.FINISHED_AT)):
+            return UNKNOWN
+        if impossibilities(case, copy) & problems:
+            return CLEAR
+    return FOUND
 
 
 # --- is the officer public ----------------------------------------------------------------------------------

@@ -36,15 +36,15 @@ PORTAL_NAMES: dict[Portal, str] = {
 class Rule:
     """One line of the table.
 
-    looks_at: "dossier" (is it there at all), "pair" (two copies), "officer" (the copy that makes the
-    officer public). reads: the Copy field whose values are told. unknown: what not knowing means, in words.
-    clock: which part's version says whether the receiving side could have known ("status": the newest step
-    counts too).
+    looks_at: "dossier" (is it there at all), "copy" (each by itself), "pair" (two copies), "officer" (the copy
+    that makes the officer public). reads: the Copy field whose values are told. unknown: what not knowing
+    means, in words. clock: which part's version says whether the receiving side could have known ("status":
+    the newest step counts too). responsible: of a copy beyond the province it is the synchronisation.
     """
 
     kind: str
     group: str
-    looks_at: Literal["dossier", "pair", "officer"]
+    looks_at: Literal["dossier", "copy", "pair", "officer"]
     title: str
     sentence: str
     unknown: str
@@ -58,6 +58,19 @@ class Rule:
 _END_UNKNOWN = "Một bản không cho biết ngày kết thúc, ngày tiếp nhận hoặc trạng thái: không kết luận."
 _FIELD_UNKNOWN = "Một trong hai bản không cho biết trường này: không kết luận."
 RULES: tuple[Rule, ...] = (
+    Rule(
+        kind="possible_duplicate",
+        group="national",
+        looks_at="dossier",
+        title="Có thể là một hồ sơ mang hai mã",
+        sentence="Hồ sơ tiếp nhận {a} theo {a_portal} chưa có trên Cổng DVCQG; hồ sơ mã {twin} chỉ có phía quốc gia, "
+        "cùng thủ tục, đơn vị và thời điểm tiếp nhận: đề nghị kiểm tra có phải một hồ sơ mang hai mã.",
+        unknown="Chưa tra cứu mã hồ sơ trên Cổng DVCQG, hoặc có nhiều hồ sơ cùng khớp: không kết luận.",
+        responsible="vnpt",
+        source="R11; portals.md §1.9 (4)",
+        judge=judge.possible_duplicate,
+        reads="received_at",
+    ),
     Rule(
         kind="missing_on_national",
         group="national",
@@ -81,6 +94,18 @@ RULES: tuple[Rule, ...] = (
         source="R11; portals.md §1.9 (4); architecture.md §4",
         judge=judge.missing_on_provincial,
         reads="received_at",
+    ),
+    Rule(
+        kind="impossible_record",
+        group="record",
+        looks_at="copy",
+        title="Số liệu hồ sơ không thể có",
+        sentence="{A_portal} ghi: {problems} (ngày kết thúc: {a}).",
+        unknown="Bản này không cho biết trạng thái, ngày tiếp nhận hoặc ngày kết thúc: không kết luận.",
+        responsible="unit",
+        source="R4, R11; portals.md §1.9 (15)",
+        judge=judge.impossible_record,
+        reads="finished_at",
     ),
     Rule(
         kind="status_overwritten",
@@ -121,6 +146,19 @@ RULES: tuple[Rule, ...] = (
         reads="due_at",
     ),
     Rule(
+        kind="appointment_invented",
+        group="appointment",
+        looks_at="pair",
+        title="Ngày hẹn trả do phần mềm tự điền",
+        sentence="{A_portal} không có ngày hẹn trả, {b_portal} ghi {b}: sau thời điểm tiếp nhận, cập nhật hoặc gửi "
+        "đúng một ngày, là dạng phần mềm tự điền.",
+        unknown=_FIELD_UNKNOWN,
+        responsible="vnpt",
+        source="R4, R11; portals.md §1.9 (13)",
+        judge=judge.appointment_invented,
+        reads="due_at",
+    ),
+    Rule(
         kind="appointment_differs",
         group="appointment",
         looks_at="pair",
@@ -128,7 +166,7 @@ RULES: tuple[Rule, ...] = (
         sentence="{A_portal} hẹn trả {a}, {b_portal} hẹn trả {b}.",
         unknown=_FIELD_UNKNOWN,
         responsible="vnpt",
-        source="R4, R11; portals.md §1.9 (13)",
+        source="R4, R11; portals.md §1.9 (11)",
         judge=judge.appointment_differs,
         reads="due_at",
     ),
@@ -145,6 +183,18 @@ RULES: tuple[Rule, ...] = (
         reads="finished_at",
     ),
     Rule(
+        kind="processing_date_is_push_time",
+        group="end",
+        looks_at="pair",
+        title="Ngày kết thúc bị ghi bằng thời điểm gửi",
+        sentence="{A_portal} kết thúc xử lý {a}, {b_portal} ghi {b}, trùng thời điểm gửi dữ liệu.",
+        unknown=_END_UNKNOWN,
+        responsible="vnpt",
+        source="R4, R11; portals.md §1.9 (14)",
+        judge=judge.processing_date_is_push_time,
+        reads="finished_at",
+    ),
+    Rule(
         kind="end_differs",
         group="end",
         looks_at="pair",
@@ -152,7 +202,7 @@ RULES: tuple[Rule, ...] = (
         sentence="{A_portal} kết thúc xử lý {a}, {b_portal} ghi {b}.",
         unknown=_END_UNKNOWN,
         responsible="vnpt",
-        source="R4, R11; portals.md §1.9 (14, 15)",
+        source="R4, R11; portals.md §1.9 (2, 14)",
         judge=judge.end_differs,
         reads="finished_at",
     ),

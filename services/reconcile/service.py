@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, time
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.reconcile import catalogue, queries
+from services.reconcile import catalogue, pairs, queries
 from services.reconcile.compare import Comparison, compare
+from services.reconcile.copies import Twin
 from services.reconcile.findings import Wanted, settle
 from services.reconcile.parameters import parameters_on
 from shared import queue
@@ -44,11 +47,18 @@ async def compare_dossiers(
         ordered,
     )
     locked = await connection.fetch(
-        "SELECT code, wake_at FROM comparison WHERE code = ANY($1::text[]) ORDER BY code FOR UPDATE", ordered
+        "SELECT code, wake_at, pairing, procedure_code, unit_code, received_at FROM comparison"
+        " WHERE code = ANY($1::text[]) ORDER BY code FOR UPDATE",
+        ordered,
     )
     parameters = parameters_on(local_day(now), province)
     copies, proofs = await queries.copies(session, ordered), await queries.proofs(session, ordered)
-    results = {code: compare(copies.get(code, ()), proofs[code], now, parameters) for code in ordered}
+    halves = {code: pairs.half(copies.get(code, ()), proofs[code]) for code in ordered}
+    twins = await _pair(session, locked, halves, now=now)
+    results = {
+        code: compare(copies.get(code, ()), replace(proofs[code], twin=twins.get(code)), now, parameters)
+        for code in ordered
+    }
     counts = await settle(
         session,
         subject=DOSSIER,
@@ -58,13 +68,14 @@ async def compare_dossiers(
     )
     await connection.execute(
         "UPDATE comparison c SET copies = t.copies, unit_code = t.unit_code, received_at = t.received_at,"
-        " wake_at = t.wake_at, compared_at = $1"
-        " FROM unnest($2::text[], $3::int2[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
-        " AS t(code, copies, unit_code, received_at, wake_at) WHERE c.code = t.code",
+        " wake_at = t.wake_at, procedure_code = t.procedure_code, source_system = t.source_system,"
+        " pairing = t.pairing, compared_at = $1"
+        " FROM unnest($2::text[], $3::int2[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[],"
+        " $8::text[], $9::int2[])"
+        " AS t(code, copies, unit_code, received_at, wake_at, procedure_code, source_system, pairing)"
+        " WHERE c.code = t.code",
         now,
-        *rows_to_columns(
-            [(code, r.copies, r.unit_code, r.received_at, r.wake_at) for code, r in results.items()], 5
-        ),
+        *rows_to_columns([_row(code, result, halves[code]) for code, result in results.items()], 8),
     )
     due = {code: result.wake_at for code, result in results.items() if result.wake_at is not None}
     await queue.enqueue_wake(
@@ -78,6 +89,50 @@ async def compare_dossiers(
         now=now,
     )
     return counts
+
+
+def _row(code: str, result: Comparison, half: pairs.Half | None) -> tuple[Any, ...]:
+    return (
+        code,
+        result.copies,
+        result.unit_code,
+        result.received_at,
+        result.wake_at,
+        result.procedure_code,
+        result.source_system,
+        half.side if half else 0,
+    )
+
+
+async def _pair(
+    session: AsyncSession,
+    before: Sequence[Mapping[str, Any]],
+    halves: Mapping[str, pairs.Half | None],
+    *,
+    now: datetime,
+) -> dict[str, Twin]:
+    """The pairs that these codes are halves of. Whoever shares the class of a code that became another half, or none,
+    is compared again: what the copies say is committed before their change is, so the later comparison sees both."""
+    moved: set[pairs.Key] = set()
+    for row in before:
+        kept = pairs.key_of(row["procedure_code"], row["unit_code"], row["received_at"])
+        was = pairs.Half(row["pairing"], kept) if row["pairing"] and kept else None
+        half = halves[row["code"]]
+        if was != half:
+            moved.update(each.key for each in (was, half) if each is not None)
+    keys = moved | {half.key for half in halves.values() if half is not None}
+    if not keys:
+        return {}
+    others = sorted(await pairs.near(session, keys) - halves.keys())
+    copies, proofs = await queries.copies(session, others), await queries.proofs(session, others)
+    beside = {code: pairs.half(copies.get(code, ()), proofs[code]) for code in others}
+    await queue.enqueue(
+        session,
+        [code for code, half in beside.items() if half is not None and half.key in moved],
+        consumers=(Consumer.RECONCILE,),
+        now=now,
+    )
+    return pairs.pair({**halves, **beside})
 
 
 def _wanted(code: str, result: Comparison, province: str) -> list[Wanted]:

@@ -1,7 +1,8 @@
 """What goes wrong between the systems, at stated rates. No dossier has two defects: truth is unambiguous.
 
 Each is a thing that real clients do (portals.md §1.9). `where`: integrator = what is sent differs from what
-the province holds, and the nation shows what was sent; nation = what it shows differs from what was sent.
+the province holds, and the nation shows what was sent; nation = what it shows differs from what was sent;
+province = what it holds itself cannot be, and is told on as it is.
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ OFFICER_PLACEHOLDER = 0.005
 APPOINTMENT_DIFFERS = 0.012
 PROCEDURE_DIFFERS = 0.005
 UNIT_DIFFERS = 0.005
+CODE_REPLACED = 0.006
+APPOINTMENT_INVENTED = 0.006  # none in the province, the time of the push + 1 day in what is sent
+END_IS_PUSH_TIME = 0.008  # of the finished dossiers
+IMPOSSIBLE_RECORD = 0.008  # of the finished dossiers
 NATIONAL_ONLY = 0.005  # of `size`, on top of it
 
-INTEGRATOR, NATION = "integrator", "nation"
+INTEGRATOR, NATION, IN_PROVINCE = "integrator", "nation", "province"
 _BOTH = (INTEGRATOR, NATION)
 OVERWRITTEN = (Kind.ASK, Kind.PAY, Kind.STOPPED)
 
@@ -44,6 +49,10 @@ _CLASSES: tuple[tuple[str, float, tuple[str, ...], tuple[Kind, ...]], ...] = (
     ("appointment_differs", APPOINTMENT_DIFFERS, _BOTH, (Kind.RECEIVED,)),
     ("procedure_differs", PROCEDURE_DIFFERS, _BOTH, (Kind.RECEIVED,)),
     ("unit_differs", UNIT_DIFFERS, _BOTH, (Kind.RECEIVED,)),
+    ("code_replaced", CODE_REPLACED, (INTEGRATOR,), (Kind.RECEIVED,)),
+    ("appointment_invented", APPOINTMENT_INVENTED, (INTEGRATOR,), (Kind.RECEIVED,)),
+    ("end_is_push_time", END_IS_PUSH_TIME, (INTEGRATOR,), (Kind.DONE,)),
+    ("impossible_record", IMPOSSIBLE_RECORD, (IN_PROVINCE, INTEGRATOR), (Kind.DONE,)),
 )
 KINDS = (*(name for name, *_ in _CLASSES), "national_only")
 
@@ -63,7 +72,10 @@ def assign(dossiers: Iterable[Dossier], anchor: int, seed: int) -> None:
         chosen: list[Dossier] = []
         for group, least in ((seen, 2), (later, 0)):
             free = [dossier for dossier in group if dossier.defect is None]
-            if name == "status_overwritten":  # what is not told meanwhile must not be a second difference
+            if name in (
+                "status_overwritten",
+                "appointment_invented",
+            ):  # what is not told meanwhile must not be a second difference
                 free = [dossier for dossier in free if not _appointment_moves(dossier)]
             chosen += rng.sample(free, min(len(free), max(least, round(rate * len(group)))))
         for turn, dossier in enumerate(chosen):
@@ -86,7 +98,33 @@ def _value(name: str, dossier: Dossier, rng: Random, turn: int) -> object:
         return rng.choice([p for p in offered(dossier.unit.code) if p is not dossier.procedure])
     if name == "unit_differs":
         return rng.choice([u for u in units() if u.level == dossier.unit.level and u is not dossier.unit])
+    if name == "code_replaced":
+        unit, day, _ = dossier.code.split("-")
+        return f"{unit}-{day[-6:]}-{rng.randint(10_000, 99_999)}"
+    if name == "impossible_record":
+        return ("end_before_receipt", "no_end")[turn // 2 % 2]
     return None
+
+
+def national_code(dossier: Dossier) -> str:
+    """Under which code the nation knows a dossier."""
+    return str(dossier.defect.value) if dossier.defect and dossier.kind == "code_replaced" else dossier.code
+
+
+def as_held(dossier: Dossier, true: Copy) -> Copy:
+    """What the province itself holds."""
+    defect = dossier.defect
+    if defect is None:
+        return true
+    if defect.kind == "appointment_invented":
+        return replace(true, due_at=None, steps=tuple(step._replace(due_at=None) for step in true.steps))
+    return _impossible(true, defect) if defect.where == IN_PROVINCE else true
+
+
+def _impossible(copy: Copy, defect: Defect) -> Copy:
+    if copy.finished_at is None or copy.received_at is None:
+        return copy
+    return replace(copy, finished_at=None if defect.value == "no_end" else copy.received_at - DAY)
 
 
 def held_back(dossier: Dossier, count: int) -> int:
@@ -107,6 +145,15 @@ def as_sent(dossier: Dossier, count: int, true: Copy) -> Copy:
     if defect.kind == "status_overwritten" and count - 1 == dossier.position(*OVERWRITTEN):
         steps = (*true.steps[:-1], true.steps[-1]._replace(status=9))
         return replace(true, status=9, finished_at=dossier.times[count - 1], steps=steps)
+    if defect.kind == "code_replaced":
+        return replace(true, code=national_code(dossier))
+    pushed_at = dossier.pushed_at or dossier.times[count - 1] + dossier.send_lag
+    if defect.kind == "appointment_invented":
+        return replace(true, due_at=pushed_at + DAY)
+    if defect.kind == "end_is_push_time" and true.finished_at is not None:
+        return replace(true, finished_at=pushed_at)
+    if defect.kind == "impossible_record":
+        return _impossible(true, defect)
     if defect.kind == "no_appointment":
         asked = tuple(each._replace(due_before=None, due_after=None) for each in true.supplements)
         steps = tuple(step._replace(due_at=None) for step in true.steps)
@@ -156,10 +203,10 @@ def manifest(dossier: Dossier, at: int) -> int | None:
         assert place is not None
         since = dossier.times[place] + sent
         until = None if done is None else dossier.times[done] + sent
-    elif kind == "end_as_receipt":
+    elif kind in ("end_as_receipt", "end_is_push_time", "impossible_record"):
         done = dossier.position(Kind.DONE)
         assert done is not None
-        since = dossier.times[done] + sent
+        since = dossier.times[done] + (dossier.save_delay if defect.where == IN_PROVINCE else sent)
     elif kind == "national_only":
         since = received + shown
     elif kind not in ("lost_before_send", "lost_after_send"):
@@ -170,6 +217,10 @@ def manifest(dossier: Dossier, at: int) -> int | None:
 _FIELDS: dict[str, tuple[str, Callable[[Copy], object]]] = {
     "status_overwritten": ("status", lambda copy: copy.status),
     "end_as_receipt": ("finished_at", lambda copy: iso(copy.finished_at)),
+    "end_is_push_time": ("finished_at", lambda copy: iso(copy.finished_at)),
+    "impossible_record": ("finished_at", lambda copy: iso(copy.finished_at)),
+    "code_replaced": ("code", lambda copy: copy.code),
+    "appointment_invented": ("due_at", lambda copy: iso(copy.due_at)),
     "no_appointment": ("due_at", lambda copy: iso(copy.due_at)),
     "appointment_differs": ("due_at", lambda copy: iso(copy.due_at)),
     "procedure_differs": ("procedure_code", lambda copy: copy.procedure.code),

@@ -31,6 +31,7 @@ class Dossier:
     code: str = ""
     local_code: str = ""
     defect: Defect | None = None
+    pushed_at: int | None = None  # when the integrator told of it last; None: as its lag says
 
     @property
     def received_at(self) -> int | None:

@@ -104,6 +104,7 @@ class Integrator:
             self.told.update((dossier.code, told) for dossier, told in group)
 
     def _copy(self, dossier: Dossier, at: int) -> Copy:
+        dossier.pushed_at = at
         copy = self.world.sent(dossier, at)
         assert copy is not None
         return copy

@@ -44,7 +44,7 @@ def head(dossier: Dossier, copy: Copy, *, with_applicant: bool) -> Item:
         "HinhThuc": "1" if dossier.channel == 3 else "0",
         "NgayKetThucXuLy": wire(copy.finished_at),
         "NgayTuChoi": "",
-        "DonViXuLy": copy.unit.name,
+        "DonViXuLy": copy.unit.name[:50],
         "NoiNopHoSo": "1" if dossier.channel == 2 else "2",
         "HoSoCoThanhPhanSoHoa": str(dossier.index % 2),
         "TaiKhoanDuocXacThucVoiVNeID": "1" if dossier.channel == 2 else "0",

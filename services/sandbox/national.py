@@ -90,7 +90,7 @@ def _text(sent: dict[str, object], key: str) -> str:
 
 def _look_up(world: World, sent: dict[str, object]) -> dict[str, object]:
     code = _text(sent, "mahoso")
-    dossier = world.by_code.get(code)
+    dossier = world.by_national_code.get(code)
     found = dossier is not None and world.on_national(dossier, world.now)
     return {"result": [{"MaHoSo": code}] if found else []}
 

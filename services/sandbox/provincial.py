@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from services.sandbox.answers import answer, encode
 from services.sandbox.counting import Counts
+from services.sandbox.defects import as_held
 from services.sandbox.dossier import Copy, Dossier, copy_after
 from services.sandbox.facts import PROVINCE, Unit, object_id, unit_by_code, units
 from services.sandbox.messages import applicant
@@ -109,7 +110,8 @@ class Provincial:
         kept = self._cache.get(index)
         if kept is None or kept[0] != count:
             dossier = self.world.dossiers[index]
-            kept = (count, msgspec.Raw(encode(_record(dossier, copy_after(dossier, count)))))
+            held = as_held(dossier, copy_after(dossier, count))
+            kept = (count, msgspec.Raw(encode(_record(dossier, held))))
             self._cache[index] = kept
         return kept[1]
 

@@ -40,6 +40,7 @@ class World:
         self._until = until
         self.dossiers = _populate(seed, size, self.anchor)
         self.by_code = {dossier.code: dossier for dossier in self.dossiers}
+        self.by_national_code = {defects.national_code(dossier): dossier for dossier in self.dossiers}
         self._listed: tuple[int, list[tuple[int, int, int]]] = (-1, [])
 
     @property
@@ -66,7 +67,10 @@ class World:
 
     def provincial(self, dossier: Dossier, at: int) -> Copy | None:
         count = self.provincial_count(dossier, at)
-        return copy_after(dossier, count) if count else None
+        return self._held(dossier, count) if count else None
+
+    def _held(self, dossier: Dossier, count: int) -> Copy:
+        return defects.as_held(dossier, copy_after(dossier, count))
 
     def sent_count(self, dossier: Dossier, at: int) -> int:
         """How many events the nation was told of; only received dossiers are sent."""
@@ -82,7 +86,7 @@ class World:
 
     def sent(self, dossier: Dossier, at: int) -> Copy | None:
         count = self.sent_count(dossier, at)
-        return defects.as_sent(dossier, count, copy_after(dossier, count)) if count else None
+        return defects.as_sent(dossier, count, self._held(dossier, count)) if count else None
 
     def on_national(self, dossier: Dossier, at: int) -> bool:
         if dossier.kind in ("lost_before_send", "lost_after_send") or dossier.received_at is None:
@@ -93,7 +97,7 @@ class World:
         if not self.on_national(dossier, at):
             return None
         count = self._told(dossier, at - dossier.show_lag)
-        return defects.as_shown(dossier, defects.as_sent(dossier, count, copy_after(dossier, count)))
+        return defects.as_shown(dossier, defects.as_sent(dossier, count, self._held(dossier, count)))
 
     def copies(self, code: str, at: datetime | None = None) -> dict[str, Copy | None]:
         """The provincial, the sent and the national copy of a code at a moment (default: the clock's)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.reconcile import queries, worker
+from services.reconcile import pairs, queries, worker
 from services.reconcile.compare import compare
 from services.reconcile.findings import values_of
 from services.reconcile.parameters import parameters_on
@@ -108,9 +109,11 @@ async def open_findings(engine: AsyncEngine) -> dict[tuple[str, str, str], Any]:
 async def from_scratch(engine: AsyncEngine, now: datetime) -> dict[tuple[str, str, str], Any]:
     async with session_scope(engine) as session:
         copies, proofs = await queries.copies(session, CODES), await queries.proofs(session, CODES)
+    twins = pairs.pair({code: pairs.half(copies.get(code, ()), proofs[code]) for code in CODES})
     wanted = {}
     for code in CODES:
-        result = compare(copies.get(code, ()), proofs[code], now, parameters_on(now.date()))
+        proved = replace(proofs[code], twin=twins.get(code))
+        result = compare(copies.get(code, ()), proved, now, parameters_on(now.date()))
         for each in result.findings:
             unit = result.unit_code or "H31"
             wanted[code, each.kind, each.key] = (unit, result.procedure_code, values_of(each.evidence))
@@ -164,7 +167,16 @@ async def test_learning_the_same_again_is_no_event(engine: AsyncEngine) -> None:
 async def test_a_difference_that_waits_for_the_sync_comes_by_time_alone(engine: AsyncEngine) -> None:
     code = CODES[0]
     await put(engine, START, code, "sent")
-    await put(engine, START + HOUR, code, "provincial", status=9, step_status=9, version=START + HOUR)
+    await put(
+        engine,
+        START + HOUR,
+        code,
+        "provincial",
+        status=9,
+        step_status=9,
+        version=START + HOUR,
+        finished_at=START,
+    )
     await drain(engine, START + HOUR)
     assert await open_findings(engine) == {}
     await drain(engine, START + 7 * HOUR - timedelta(seconds=1))
@@ -219,9 +231,23 @@ async def test_full_mends_what_no_change_told_of(engine: AsyncEngine) -> None:
         await put(engine, START, code, "sent", officer="Cán bộ một cửa")
     async with session_scope(engine) as session:
         await session.execute(delete(Change))
-    assert await worker.full(engine, START, batch=1) == {"compared": 2, "opened": 2}
+    assert await worker.full(engine, lambda: START, batch=1) == {"compared": 2, "opened": 2}
     assert await open_findings(engine) == await from_scratch(engine, START)
-    assert await worker.full(engine, START) == {"compared": 2}
+    assert await worker.full(engine, lambda: START) == {"compared": 2}
+
+
+async def test_a_long_full_comparison_judges_each_batch_at_its_own_moment(engine: AsyncEngine) -> None:
+    """While it goes on, time passes, and a worker opens what was not due at its start."""
+    grace = 30 * HOUR
+    for code in CODES[:2]:
+        await put(engine, START, code, "sent")
+        await prove(engine, START + grace, code, False)
+    moments = iter([START, START + grace, START + grace])
+    await drain(engine, START + grace)
+    opened = await open_findings(engine)
+    assert {code for code, *_ in opened} == set(CODES[:2])
+    await worker.full(engine, lambda: next(moments, START + grace), batch=1)
+    assert CODES[1] in {code for code, *_ in await open_findings(engine)}
 
 
 # --- any sequence of arrivals, corrections, proofs and moves of time ----------------------------------------
@@ -260,20 +286,57 @@ actions = st.lists(
 )
 
 
-@given(sequence=actions)
-@hypothesis_settings(
+slow = hypothesis_settings(
     max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+@given(sequence=actions)
+@slow
 async def test_any_sequence_ends_as_a_comparison_from_scratch(
     engine: AsyncEngine, sequence: list[tuple[Any, ...]]
+) -> None:
+    await _ends_as_from_scratch(engine, sequence)
+
+
+halves = st.fixed_dictionaries(
+    {"received_at": st.sampled_from([START, START, START + 40 * timedelta(seconds=1), START + HOUR])},
+    optional={
+        "procedure_code": st.sampled_from(["2.000720", None]),
+        "unit_code": st.sampled_from(["H31.136", None]),
+        "cancelled": st.booleans(),
+        "vanished_at": st.just(START),
+    },
+)
+of_halves = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), codes, st.sampled_from(["provincial", "sent", "national"]), halves),
+        st.tuples(st.just("prove"), codes, st.sampled_from([False, False, True])),
+        st.tuples(st.just("drain")),
+    ),
+    max_size=14,
+)
+
+
+@given(sequence=of_halves)
+@slow
+async def test_pairs_are_proposed_and_dropped_as_from_scratch(
+    engine: AsyncEngine, sequence: list[tuple[Any, ...]]
+) -> None:
+    proved = [("later", 30), ("walk_ended",), *(("prove", code, False) for code in CODES)]
+    await _ends_as_from_scratch(engine, [*proved, *sequence], ())
+
+
+async def _ends_as_from_scratch(
+    engine: AsyncEngine, sequence: list[tuple[Any, ...]], first: tuple[str, ...] = ("provincial", "sent")
 ) -> None:
     async with session_scope(engine) as session:
         for table in (Change, FindingEvent, Finding, Comparison, Presence, SyncState, Dossier):
             await session.execute(delete(table))
     now = START
-    for portal in ("provincial", "sent"):
+    for portal in first:
         await put(engine, now, CODES[0], portal)
     for action, *given_values in sequence:
         if action == "put":
@@ -291,7 +354,7 @@ async def test_any_sequence_ends_as_a_comparison_from_scratch(
         now += wait * HOUR
         await drain(engine, now)
         assert await open_findings(engine) == await from_scratch(engine, now)
-    changed = await worker.full(engine, now, batch=2)
+    changed = await worker.full(engine, lambda: now, batch=2)
     assert changed.keys() == {"compared"}
     async with session_scope(engine) as session:
         rows = await session.execute(
@@ -303,6 +366,35 @@ async def test_any_sequence_ends_as_a_comparison_from_scratch(
             assert row.times_opened == events.count("opened") + events.count("reopened")
             assert row.times_opened - events.count("resolved") == (row.state == "open")
             assert events.count("opened") == 1
+
+
+async def test_one_dossier_under_two_codes_is_proposed_once(engine: AsyncEngine) -> None:
+    """Whatever comes first; a third that fits as well makes it ambiguous, and its end makes it clear again."""
+    ours, theirs, third = CODES[0], "H31.135-260803-48213", CODES[1]
+    late = START + 30 * HOUR
+    await put(engine, START, theirs, "sent", received_at=START + timedelta(seconds=20))
+    await walk_ended(engine, late)
+    await put(engine, late, theirs, "sent", received_at=START + timedelta(seconds=20))
+    await drain(engine, late)
+    assert list(await open_findings(engine)) == [(theirs, "missing_on_provincial", "")]
+    await put(engine, late, ours, "provincial")
+    await prove(engine, late, ours, False)
+    await drain(engine, late)
+    found = await open_findings(engine)
+    assert list(found) == [(ours, "possible_duplicate", "")]
+    assert found[ours, "possible_duplicate", ""][2]["codes"] == [ours, theirs]
+    assert theirs in found[ours, "possible_duplicate", ""][2]["sentence"]
+    await put(engine, late, third, "provincial")
+    await drain(engine, late)
+    assert set(await open_findings(engine)) == {
+        (ours, "missing_on_national", ""),
+        (theirs, "missing_on_provincial", ""),
+    }
+    await put(engine, late, third, "sent")
+    await drain(engine, late)
+    assert list(await open_findings(engine)) == [(ours, "possible_duplicate", "")]
+    async with session_scope(engine) as session:
+        assert await session.scalar(select(func.count()).select_from(Change)) == 0
 
 
 @pytest.mark.parametrize("portal", ["provincial", "sent"])

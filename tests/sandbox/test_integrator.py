@@ -76,7 +76,7 @@ def target(receiver: Receiver) -> Iterator[Target]:
 
 def assert_all_told(receiver: Receiver, world: World) -> None:
     copies = [(dossier, world.sent(dossier, world.now)) for dossier in world.dossiers]
-    sent = {dossier.code: (dossier, copy) for dossier, copy in copies if copy is not None}
+    sent = {copy.code: (dossier, copy) for dossier, copy in copies if copy is not None}
     assert receiver.heads == {code: head(d, copy, with_applicant=True) for code, (d, copy) in sent.items()}
     assert {code: len(items) for code, items in receiver.steps.items()} == {
         code: len(copy.steps) for code, (_, copy) in sent.items()

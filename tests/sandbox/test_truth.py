@@ -8,13 +8,19 @@ from datetime import datetime, timedelta
 import pytest
 
 from services.sandbox import defects
-from services.sandbox.dossier import Dossier
+from services.sandbox.dossier import Copy, Dossier
 from services.sandbox.timeline import Kind
 from services.sandbox.workdays import epoch
 from services.sandbox.world import World
 
 ANCHOR = datetime.fromisoformat("2026-10-05T00:00:00+07:00")
 MOMENTS = [ANCHOR, ANCHOR + timedelta(days=2, hours=11), ANCHOR + timedelta(days=30, hours=16)]
+
+
+def impossible(copy: Copy) -> bool:
+    if copy.status not in (9, 10):
+        return False
+    return copy.finished_at is None or copy.received_at is None or copy.finished_at < copy.received_at
 
 
 def differences(world: World, dossier: Dossier, at: int) -> set[tuple[str, str]]:
@@ -31,8 +37,19 @@ def differences(world: World, dossier: Dossier, at: int) -> set[tuple[str, str]]
             return {("lost_before_send", "integrator")}
         if made_from is not None and shown is None:
             return {("lost_after_send", "nation")}
+        if held is not None and impossible(held):
+            return {("impossible_record", "province")}
+        if sent.code != source.code:
+            found.add(("code_replaced", "integrator"))
+        if sent.due_at is not None and source.due_at is None:
+            assert sent.due_at == sent.updated_at - dossier.save_delay + dossier.send_lag + 86_400
+            found.add(("appointment_invented", "integrator"))
         if sent.status != source.status:
             found.add(("status_overwritten", "integrator"))
+        elif impossible(sent):
+            found.add(("impossible_record", "integrator"))
+        elif sent.finished_at == sent.updated_at - dossier.save_delay + dossier.send_lag:
+            found.add(("end_is_push_time", "integrator"))
         elif sent.finished_at != source.finished_at:
             assert sent.finished_at == source.received_at
             found.add(("end_as_receipt", "integrator"))
@@ -134,6 +151,8 @@ def test_rates(still_world: World) -> None:
         "appointment_differs": defects.APPOINTMENT_DIFFERS,
         "procedure_differs": defects.PROCEDURE_DIFFERS,
         "unit_differs": defects.UNIT_DIFFERS,
+        "code_replaced": defects.CODE_REPLACED,
+        "appointment_invented": defects.APPOINTMENT_INVENTED,
     }.items():
         assert given[kind] == pytest.approx(rate * len(dossiers), abs=3)
     stopped = [dossier for dossier in dossiers if dossier.position(*defects.OVERWRITTEN) is not None]
