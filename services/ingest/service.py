@@ -7,7 +7,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -112,26 +112,34 @@ SELECT code, inserted OR (
 ) FROM written
 """  # noqa: S608 - column names are ours
 
-# A step may come before its dossier's head: then the row waits with version NULL for it.
+# A step may come before its dossier's head: then the row waits with version NULL for it. Officer and state are two
+# parts: the newest step may tell no state, and the one before it is still the newest that does.
+_NEWER = "(d.officer_at IS NULL OR excluded.officer_at >= d.officer_at)"
+_TOLD = """(excluded.step_status_at IS NOT NULL
+        AND (d.step_status_at IS NULL OR excluded.step_status_at >= d.step_status_at))"""
 _WRITE_OFFICERS = f"""
 WITH incoming AS (
-  SELECT * FROM unnest($4::text[], $5::bool[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::int2[],
-                       $11::int4[])
-    AS t(code, code_known, source_system, officer, officer_title, officer_at, step_status, known)
+  SELECT * FROM unnest($4::text[], $5::bool[], $6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::int4[],
+                       $11::int2[], $12::timestamptz[])
+    AS t(code, code_known, source_system, officer, officer_title, officer_at, known, step_status, step_status_at)
 ), written AS (
   INSERT INTO dossier AS d (code, portal, code_known, source_system, known, unit_via, cancelled, officer,
-                            officer_title, officer_at, step_status, via, learnt_at)
+                            officer_title, officer_at, step_status, step_status_at, via, learnt_at)
   SELECT code, $1, code_known, source_system, known, 'none', false, officer, officer_title, officer_at, step_status,
-         $2, $3
+         step_status_at, $2, $3
   FROM incoming ORDER BY code
   ON CONFLICT (code, portal) DO UPDATE SET
-    officer = excluded.officer, officer_title = excluded.officer_title, officer_at = excluded.officer_at,
-    step_status = excluded.step_status, known = (d.known & ~{_OFFICER}) | excluded.known,
+    officer = CASE WHEN {_NEWER} THEN excluded.officer ELSE d.officer END,
+    officer_title = CASE WHEN {_NEWER} THEN excluded.officer_title ELSE d.officer_title END,
+    officer_at = greatest(d.officer_at, excluded.officer_at),
+    known = CASE WHEN {_NEWER} THEN (d.known & ~{_OFFICER}) | excluded.known ELSE d.known END,
+    step_status = CASE WHEN {_TOLD} THEN excluded.step_status ELSE d.step_status END,
+    step_status_at = greatest(d.step_status_at, excluded.step_status_at),
     learnt_at = excluded.learnt_at
-  WHERE d.officer_at IS NULL OR excluded.officer_at > d.officer_at
-    OR (excluded.officer_at = d.officer_at
-        AND (d.officer, d.officer_title, d.step_status, d.known & {_OFFICER})
-          IS DISTINCT FROM (excluded.officer, excluded.officer_title, excluded.step_status, excluded.known))
+  WHERE {_NEWER} AND (d.officer_at, d.officer, d.officer_title, d.known & {_OFFICER})
+          IS DISTINCT FROM (excluded.officer_at, excluded.officer, excluded.officer_title, excluded.known)
+    OR {_TOLD} AND (d.step_status_at, d.step_status)
+          IS DISTINCT FROM (excluded.step_status_at, excluded.step_status)
   RETURNING d.code, (d.xmax = 0) AS inserted
 ), to_look_up AS (
   {_QUEUE_LOOKUPS}
@@ -247,18 +255,18 @@ async def _write_steps(
     if not steps:
         return
     connection = await driver(session)
-    newest: dict[str, Step] = {}
-    for step in steps:
-        before = newest.get(step.code)
-        if before is None or step.occurred_at >= before.occurred_at:
-            newest[step.code] = step
+    newest = _newest(steps)
+    telling = _newest(step for step in steps if step.status)
     forms = queries.code_forms(newest)
-    rows_of_officers = [
-        (s.code, *forms[s.code], s.officer, s.officer_title, s.occurred_at, s.status or None, s.known)
-        for s in newest.values()
-    ]
+    rows_of_officers: list[tuple[Any, ...]] = []
+    for s in newest.values():
+        told = telling.get(s.code)
+        state = (told.status, told.occurred_at) if told else (None, None)
+        rows_of_officers.append(
+            (s.code, *forms[s.code], s.officer, s.officer_title, s.occurred_at, s.known, *state)
+        )
     written = await connection.fetch(
-        _WRITE_OFFICERS, portal.value, via, now, *rows_to_columns(rows_of_officers, 8)
+        _WRITE_OFFICERS, portal.value, via, now, *rows_to_columns(rows_of_officers, 9)
     )
     changed = {row["code"] for row in written}
     # After the dossiers' rows, which the statement above has locked: every door takes them in this order.
@@ -270,6 +278,16 @@ async def _write_steps(
         written = await connection.fetch(_WRITE_STEPS, portal.value, now, *rows_to_columns(rows, 6))
         changed |= {row["code"] for row in written}
     await queue.enqueue(session, changed, consumers=(Consumer.RECONCILE, Consumer.INDICATORS), now=now)
+
+
+def _newest(steps: Iterable[Step]) -> dict[str, Step]:
+    """By code; of two at one moment the later arrival."""
+    newest: dict[str, Step] = {}
+    for step in steps:
+        before = newest.get(step.code)
+        if before is None or step.occurred_at >= before.occurred_at:
+            newest[step.code] = step
+    return newest
 
 
 _json = msgspec.json.Encoder()

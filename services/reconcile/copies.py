@@ -37,6 +37,7 @@ class Copy:
     officer_title: str | None = None
     officer_at: datetime | None = None
     step_status: int | None = None
+    step_status_at: datetime | None = None
     vanished_at: datetime | None = None
 
     def knows(self, field: Known) -> bool:
@@ -44,11 +45,11 @@ class Copy:
 
     @property
     def _step_leads(self) -> bool:
-        """Whether the newest step tells a later state than the head."""
+        """Whether the newest step that tells a state tells a later one than the head."""
         return (
             bool(self.step_status)
-            and self.officer_at is not None
-            and (self.version is None or self.officer_at > self.version)
+            and self.step_status_at is not None
+            and (self.version is None or self.step_status_at > self.version)
         )
 
     @property
@@ -61,7 +62,7 @@ class Copy:
     @property
     def status_at(self) -> datetime | None:
         """When what tells the state happened."""
-        return self.officer_at if self._step_leads else self.version
+        return self.step_status_at if self._step_leads else self.version
 
     @property
     def compared_unit(self) -> str | None:

@@ -18,8 +18,8 @@ from shared.models.record import CODE, Code, Moment, Record
 class Dossier(Record):
     """One copy of one dossier.
 
-    Two parts with a version each (architecture.md §4): the head (`version`; null while only steps have come) and the
-    newest step (`officer_at`). `known` is the bitmask vocabulary.Known of the fields that this copy is able to tell.
+    Parts with a version each (architecture.md §4): the head (`version`; null while only steps have come), the officer
+    of the newest step (`officer_at`), and the state of the newest step that tells one (`step_status_at`). `known` is the bitmask vocabulary.Known of the fields that this copy is able to tell.
     `supplements`: list of {requested_at, completed_at, due_before, due_after} as ISO texts, in order of request.
     `agency_code` and `unit_name` are what came; `unit_code` is what they were resolved to, by `unit_via`.
     """
@@ -52,6 +52,7 @@ class Dossier(Record):
     officer_title: Mapped[str | None]
     officer_at: Mapped[datetime | None]
     step_status: Mapped[int | None] = mapped_column(SmallInteger)
+    step_status_at: Mapped[datetime | None]
     via: Mapped[str] = mapped_column(CODE)
     learnt_at: Mapped[Moment]
     vanished_at: Mapped[datetime | None]

@@ -54,6 +54,7 @@ COPY: dict[str, Any] = {
     "officer_title": "Chuyên viên",
     "officer_at": START,
     "step_status": 4,
+    "step_status_at": START,
     "via": "push",
     "learnt_at": START,
     "vanished_at": None,
@@ -269,6 +270,7 @@ fields = st.fixed_dictionaries(
         "finished_at": maybe,
         "officer": st.sampled_from(["", "Cán bộ một cửa", "Lê Văn Thử"]),
         "officer_at": maybe,
+        "step_status_at": maybe,
     },
 )
 rare = st.sampled_from([{}, {}, {}, {}, {"cancelled": True}, {"vanished_at": START}, {"version": None}])

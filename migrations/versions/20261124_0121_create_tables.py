@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "2868a8e46262"
+revision = "61bd4038faf4"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -131,6 +131,7 @@ def upgrade() -> None:
         sa.Column("officer_title", sa.Text(), nullable=True),
         sa.Column("officer_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("step_status", sa.SmallInteger(), nullable=True),
+        sa.Column("step_status_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("via", sa.Text(collation="C"), nullable=False),
         sa.Column("learnt_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("vanished_at", sa.DateTime(timezone=True), nullable=True),
