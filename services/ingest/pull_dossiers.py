@@ -33,13 +33,16 @@ any grace time, within which their absence was not judged yet."""
 
 class Walk(msgspec.Struct):
     """The cursor. `page`, of `size` rows, is read next; `until`: where the walk may stop; `newest`: the
-    watermark to be left; `rows`: totalElements when last seen."""
+    watermark to be left; `rows`: totalElements when last seen; `ended`: all pages are read, and what the walk
+    proves is to be told to reconcile, back from `since`."""
 
     size: int
     page: int = 0
     until: datetime | None = None
     newest: datetime | None = None
     rows: int | None = None
+    ended: bool = False
+    since: datetime | None = None
 
 
 async def provincial_dossiers(job: runs.Job, *, page_size: int = PAGE_SIZE, lag: timedelta = LAG) -> None:
@@ -52,7 +55,7 @@ async def provincial_dossiers(job: runs.Job, *, page_size: int = PAGE_SIZE, lag:
             watermark, _ = await run_queries.known_through(session, portal=run.portal, subject=run.subject)
         walk = Walk(page_size, until=watermark - lag if watermark else None)
     async with ProvincialPortal.of(job.settings, retry=job.retry) as portal:
-        while True:
+        while not walk.ended:
             asked_at = job.settings.now()
             page = await portal.search(walk.page, walk.size)
             back = steps_back(walk, page)
@@ -68,8 +71,8 @@ async def provincial_dossiers(job: runs.Job, *, page_size: int = PAGE_SIZE, lag:
                 walk.newest = min(read.newest, run.started_at)
             walk.page += 1
             ends = page.last or not page.content or _reached(walk.until, read.oldest)
-            if await _store(job, walk, read, page, asked_at=asked_at, ends=ends):
-                return
+            await _store(job, walk, read, page, asked_at=asked_at, ends=ends)
+    await _tell(job, walk)
 
 
 def _reached(until: datetime | None, oldest: datetime | None) -> bool:
@@ -93,9 +96,12 @@ async def _store(
     *,
     asked_at: datetime,
     ends: bool,
-) -> bool:
+) -> None:
     run = job.run
     async with job.page() as session:
+        if ends:
+            _, before = await run_queries.known_through(session, portal=run.portal, subject=run.subject)
+            walk.ended, walk.since = True, before - REACH_BACK if before else None
         outcome = await accept(
             session,
             portal=Portal.PROVINCIAL,
@@ -123,18 +129,24 @@ async def _store(
             total=page.total_elements if walk.until is None else None,
         )
         if ends:
-            now = job.settings.now()
-            _, before = await run_queries.known_through(session, portal=run.portal, subject=run.subject)
-            await runs.finish(
+            await runs.known(
                 session,
                 run,
-                now=now,
-                complete=True,
+                now=job.settings.now(),
                 watermark=walk.newest,
                 complete_through=run.started_at,
             )
-            codes = await presence.unmatched_on_province(
-                session, since=before - REACH_BACK if before else None, through=run.started_at
-            )
-            await queue.enqueue(session, codes, consumers=(Consumer.RECONCILE,), now=now)
-    return ends
+
+
+async def _tell(job: runs.Job, walk: Walk) -> None:
+    """Wake the dossiers that a walk proves something about. In a transaction after the one that said how far the
+    province is known: what is committed before this one looks is found by it, and what is committed later is
+    judged by that word already."""
+    run = job.run
+    async with job.page() as session:
+        now = job.settings.now()
+        codes = await presence.unmatched_on_province(session, since=walk.since, through=run.started_at)
+        await queue.enqueue(session, codes, consumers=(Consumer.RECONCILE,), now=now)
+        await runs.finish(
+            session, run, now=now, complete=True, watermark=walk.newest, complete_through=run.started_at
+        )

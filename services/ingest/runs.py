@@ -237,6 +237,13 @@ def _lost(run: Run) -> RunLost:
     )
 
 
+async def known(
+    session: AsyncSession, run: Run, *, now: datetime, watermark: datetime | None, complete_through: datetime
+) -> None:
+    """Say how far the subject is known before the run ends: what it does then must see it committed."""
+    await _state(session, run, now=now, watermark=watermark, complete_through=complete_through)
+
+
 async def finish(
     session: AsyncSession,
     run: Run,
@@ -257,6 +264,18 @@ async def finish(
     if done is None:
         raise _lost(run)
     run.ended = True
+    await _state(session, run, now=now, watermark=watermark, complete_through=complete_through, run_id=run.id)
+
+
+async def _state(
+    session: AsyncSession,
+    run: Run,
+    *,
+    now: datetime,
+    watermark: datetime | None,
+    complete_through: datetime | None,
+    run_id: int | None = None,
+) -> None:
     await session.execute(
         text(
             "INSERT INTO sync_state AS s"
@@ -265,14 +284,14 @@ async def finish(
             " ON CONFLICT (portal, subject) DO UPDATE SET"
             " watermark = coalesce(excluded.watermark, s.watermark),"
             " complete_through = greatest(excluded.complete_through, s.complete_through),"
-            " last_run_id = excluded.last_run_id, updated_at = excluded.updated_at"
+            " last_run_id = coalesce(excluded.last_run_id, s.last_run_id), updated_at = excluded.updated_at"
         ),
         {
             "portal": run.portal.value,
             "subject": run.subject.value,
             "watermark": watermark,
             "through": complete_through,
-            "id": run.id,
+            "id": run_id,
             "now": now,
         },
     )

@@ -129,6 +129,43 @@ async def test_next_pull_takes_what_changed(engine: AsyncEngine, settings: Setti
     assert run.stale == 0
 
 
+async def test_what_was_sent_while_a_walk_ended_is_judged_by_its_word(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    """Sent and compared just before the walk's word is committed: nobody else would ever look at it again."""
+    late = "H31.135-260803-0099"
+    stop = asyncio.Event()
+
+    async def known_through() -> bool:
+        return (await state(engine))[1] is not None
+
+    async with serving(Province([igate("H31.135-260803-0001")])) as url:
+        here = leading_to(settings, url)
+        async with session_scope(engine) as session:
+            run_id = await runs.request(
+                session, portal=DOSSIERS[0], subject=DOSSIERS[1], by="test", now=NOW, settings=here
+            )
+        # The word is committed, and the worker is told to end at that very moment.
+        done = await pull.work_off(
+            engine, here, run_id, *DOSSIERS, stop=stop, on_progress=lambda run: run.pages and stop.set()
+        )
+        assert (done, await known_through()) == (False, True)
+        async with session_scope(engine) as session:
+            await accept(
+                session,
+                portal=Portal.SENT,
+                via="push",
+                door="test",
+                sender="test",
+                now=NOW,
+                heads=[make.head(late)],
+            )
+            await session.execute(text("DELETE FROM change"))  # compared, by what was known before
+        assert await pull.run_one(engine, here, *DOSSIERS) == run_id
+    assert await column(engine, "SELECT code FROM change WHERE consumer = 'reconcile'") == [late]
+    assert await column(engine, "SELECT state FROM sync_run") == ["done"]
+
+
 async def test_broken_walk_is_resumed(engine: AsyncEngine, settings: Settings) -> None:
     of = world()
     with sandbox(settings, of) as there:
