@@ -215,7 +215,7 @@ def reconcile() -> None:
 
     async def full() -> None:
         async with _engine(url) as engine:
-            found = await reconcile_worker.full(engine, settings.now())
+            found = await reconcile_worker.full(engine, settings.now)
         compared = found.pop("compared", 0)
         changes = ", ".join(f"{number} {what}" for what, number in found.items() if number)
         console.print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -29,22 +30,23 @@ async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None
         await service.reconcile_procedures(session, now=now, province=province)
 
 
-async def full(engine: AsyncEngine, now: datetime, *, batch: int = BATCH) -> dict[str, int]:
+async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int = BATCH) -> dict[str, int]:
     """Compare every dossier and the procedures, a transaction a batch. Returns how many findings opened,
-    reopened, changed and resolved, and `compared`."""
+    reopened, changed and resolved, and `compared`. Each batch is judged at its own moment: by the moment of the
+    start, a comparison of hours would resolve what a worker has opened meanwhile."""
     province = get_settings().province_code
     totals: Counter[str] = Counter()
     after = ""
     while True:
         async with session_scope(engine) as session:
             codes = await queries.codes_after(session, after, batch)
-            totals.update(await service.compare_dossiers(session, codes, now=now, province=province))
+            totals.update(await service.compare_dossiers(session, codes, now=clock(), province=province))
         totals["compared"] += len(codes)
         if len(codes) < batch:
             break
         after = codes[-1]
     async with session_scope(engine) as session:
-        totals.update(await service.reconcile_procedures(session, now=now, province=province))
+        totals.update(await service.reconcile_procedures(session, now=clock(), province=province))
     return dict(totals)
 
 
