@@ -21,8 +21,11 @@ help: ## print this help
 run: .venv/.ready ## the main job on the embedded database, against the sandbox portals (PORT=8000)
 	@exec $(BIN)/chiso up
 
+# Each process has a PostgreSQL of its own; a file's tests stay together, they share its database.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: .venv/.ready ## all tests
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 check: .venv/.ready ## all that CI runs: format, lint, types, contracts, migrations, tests
 	$(BIN)/ruff format --check .
@@ -30,7 +33,7 @@ check: .venv/.ready ## all that CI runs: format, lint, types, contracts, migrati
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m migrations.check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fix: .venv/.ready ## format and apply safe lint fixes
 	$(BIN)/ruff format .

@@ -117,3 +117,11 @@ async def session(shared_engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
 def settings(database: str) -> Settings:
     """Settings on a fresh database, without any .env and with a clock of their own set by the test."""
     return Settings(_env_file=None, database_url=database, chiso_now=NOW)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have to say besides passing (`record_property("printed", …)`), wherever they ran."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "printed":
+                terminalreporter.write_line(str(value))
