@@ -9,19 +9,17 @@ from functools import lru_cache
 from typing import Any
 
 from services.ingest.normalise import Refused, stamp, stamped
-from shared.calendar import TZ, parse_wire
+from shared.calendar import FIRST_YEAR, LAST_YEAR, TZ, parse_wire
 from shared.errors import Invalid
 
 _EPOCH = datetime(1899, 12, 30, tzinfo=TZ)
 """Day 0 of Excel's count, as it is from March 1900 on."""
 _SERIALS = (32874.0, 73416.0)
 """Days of the years 1990 to 2100 in Excel's count."""
-_LOCAL = re.compile(
-    r"([0-9]{1,2})[/.-]([0-9]{1,2})[/.-]([0-9]{4})(?:[ T,]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?)?"
-)
-_LOCAL_CLOCK_FIRST = re.compile(
-    r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?[ ,]+(?:ngày )?([0-9]{1,2})[/.-]([0-9]{1,2})[/.-]([0-9]{4})"
-)
+_DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})|([0-9]{1,2})[/.-]([0-9]{1,2})[/.-]([0-9]{4})")
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+_LOCAL = re.compile(r"([0-9]{1,2}[/.-][0-9]{1,2}[/.-][0-9]{4})(?:[ T,]+([0-9:]{4,8}))?")
+_LOCAL_CLOCK_FIRST = re.compile(r"([0-9:]{4,8})[ ,]+(?:ngày )?([0-9]{1,2}[/.-][0-9]{1,2}[/.-][0-9]{4})")
 
 
 def text(cell: Any) -> str | None:
@@ -66,25 +64,44 @@ def day(cell: Any, field: str) -> date | None:
     return date.fromisoformat(at[:10]) if at else None
 
 
-@lru_cache(maxsize=65_536)  # an export names each minute of a month many times
 def _written(cell: str) -> str | None:
     """The forms that people and spreadsheets write; None for another form or a moment that there is not."""
     line = cell.strip()
-    if len(line) == 19 and line[4] == "-" and line[10] in "T ":
-        parts: tuple[str | None, ...] = (line[:4], line[5:7], line[8:10], line[11:13], line[14:16], line[17:])
-    elif match := _LOCAL.fullmatch(line):
-        on, month, year, *clock = match.groups()
-        parts = (year, month, on, *clock)
+    if (
+        len(line) == 19 and line[10] in "T "
+    ):  # one of the two forms of nearly all cells, from parts that are known
+        on, clock = _day(line[:10]), _clock(line[11:])
+        return f"{on}T{clock}+07:00" if on and clock else None
+    if match := _LOCAL.fullmatch(line):
+        on, clock = _day(match[1]), _clock(match[2] or "00:00")
     elif match := _LOCAL_CLOCK_FIRST.fullmatch(line):
-        hour, minute, second, on, month, year = match.groups()
-        parts = (year, month, on, hour, minute, second)
+        on, clock = _day(match[2]), _clock(match[1])
     else:
         return None
+    return f"{on}T{clock}+07:00" if on and clock else None
+
+
+@lru_cache(maxsize=65_536)
+def _day(told: str) -> str | None:
+    """d/m/yyyy or yyyy-mm-dd → yyyy-mm-dd; None where there is no such day."""
+    match = _DAY.fullmatch(told)
+    if match is None:
+        return None
+    year, month, on = match.group(1, 2, 3) if match[1] else match.group(6, 5, 4)
     try:
-        at = datetime(*(int(part or 0) for part in parts), tzinfo=TZ)  # type: ignore[arg-type, misc]
+        found = date(int(year), int(month), int(on))
     except ValueError:
         return None
-    return stamp(at) if 1990 <= at.year <= 2100 else None
+    return found.isoformat() if FIRST_YEAR <= found.year <= LAST_YEAR else None
+
+
+@lru_cache(maxsize=200_000)  # the seconds of a day, with and without the zero in front
+def _clock(told: str) -> str | None:
+    """H:MM[:SS] → HH:MM:SS; None where there is no such time."""
+    match = _CLOCK.fullmatch(told)
+    if match is None or int(match[1]) > 23 or int(match[2]) > 59 or int(match[3] or 0) > 59:
+        return None
+    return f"{int(match[1]):02d}:{match[2]}:{match[3] or '00'}"
 
 
 def _rounded(at: datetime) -> str:

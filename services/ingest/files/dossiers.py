@@ -35,13 +35,16 @@ from shared.vocabulary import Known, Portal
 
 TIMES = ("submitted_at", "received_at", "due_at", "finished_at", "returned_at", "rejected_at", "updated_at")
 _TIMES_KNOWN = {
-    "submitted_at": Known.SUBMITTED_AT,
-    "received_at": Known.RECEIVED_AT,
-    "due_at": Known.DUE_AT,
-    "finished_at": Known.FINISHED_AT,
-    "returned_at": Known.RETURNED_AT,
-    "rejected_at": Known.REJECTED_AT,
+    "submitted_at": Known.SUBMITTED_AT.value,
+    "received_at": Known.RECEIVED_AT.value,
+    "due_at": Known.DUE_AT.value,
+    "finished_at": Known.FINISHED_AT.value,
+    "returned_at": Known.RETURNED_AT.value,
+    "rejected_at": Known.REJECTED_AT.value,
 }
+PROCEDURE, UNIT = Known.PROCEDURE.value, Known.UNIT.value
+STATUS, CHANNEL = Known.STATUS.value, Known.CHANNEL.value
+"""As numbers: an IntFlag's `|` is a call of its own, and these run for every row."""
 _CODE = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])[A-Za-z0-9._/-]+")
 """A code has letters and digits. Digits alone could be an identity number, a text with spaces a name: in a file one
 column too far to the left all of them would be taken."""
@@ -81,19 +84,19 @@ def reader(
             procedure = suffix = unit_code = unit_name = status = channel = None
             if procedure_at is not None and (told := text(cells[procedure_at])):
                 procedure, suffix = procedure_code(told, "procedure_code")
-                known |= Known.PROCEDURE
+                known |= PROCEDURE
             if unit_code_at is not None and (told := text(cells[unit_code_at])):
                 unit_code = clean(told, "unit_code", limit=100)
-                known |= Known.UNIT
+                known |= UNIT
             if unit_name_at is not None and (told := text(cells[unit_name_at])):
                 unit_name = clean(told, "unit_name", limit=300)
-                known |= Known.UNIT
+                known |= UNIT
             if status_at is not None and (told := text(cells[status_at])):
                 status = _one_of(told, words.statuses, "status")
-                known |= Known.STATUS
+                known |= STATUS
             if channel_at is not None and (told := text(cells[channel_at])):
                 channel = _one_of(told, words.channels, "channel")
-                known |= Known.CHANNEL
+                known |= CHANNEL
             at = {name: moment(cells[index], name) for name, index in times}
             updated_at = at.get("updated_at") or exported_at
             events = [
@@ -113,7 +116,7 @@ def reader(
             code.code,
             code.known,
             code.source_system,
-            int(known),
+            known,
             version,
             procedure,
             suffix,
