@@ -55,6 +55,9 @@ DECISION: dict[str, Any] = {
 PUSHED: dict[str, Any] = {"code": "H31.135-260803-0099", "status": 99}
 """An item that a push refuses."""
 
+FILE = "Mã số,Tên\n1.001612,Đăng ký thành lập hộ kinh doanh\n".encode()
+"""A list of procedures to import."""
+
 
 @asynccontextmanager
 async def own_database(cluster: Cluster) -> AsyncIterator[tuple[AsyncEngine, Settings]]:

@@ -161,6 +161,7 @@ NOBODY_S = {
     "/ready",
     "/v1/findings/{finding_id}",
     "/v1/unit-aliases/{name}",
+    "/v1/imports/{import_id}",
     "/v1/pushes/{receipt_id}",
     "/v1/quarantine/{refusal_id}/replay",
 }
