@@ -27,8 +27,8 @@ SMALL = {
     "unit",
     "unit_alias",
 }
-"""Tables that do not grow with the dossiers: on a cluster each stays whole on every node, or on one. (push_receipt grows
-with the pushes, and is kept for some months only.)"""
+"""Tables that do not grow with the dossiers: on a cluster each stays whole on every node, or on one. (push_receipt
+grows with the pushes, and is kept for some months only.)"""
 
 
 def test_every_table_is_said_to_be_dossier_sized_or_small() -> None:

@@ -337,8 +337,8 @@ async def test_the_services_role_is_made_with_the_password_of_its_address(
     await ask(app, "INSERT INTO t VALUES (1)")
     # A role that is more than plain is refused, and its password stays what it was.
     await ask(server.admin_url(), "CREATE ROLE strong LOGIN CREATEDB PASSWORD 'own'")
+    wrong = with_user(server.admin_url("bosses"), "strong", "other")
     with pytest.raises((DatabaseUnusable, DatabaseUnreachable)):
-        wrong = with_user(server.admin_url("bosses"), "strong", "other")
         await provision(boss, data_dir=folder, database="bosses", app_url=wrong)
     assert await ask(with_user(server.admin_url("bosses"), "strong", "own"), "SELECT 1") == 1
     assert not (folder / "credentials").exists()
