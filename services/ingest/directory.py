@@ -100,17 +100,21 @@ async def write_aliases(
 async def write_listing(
     session: AsyncSession, rows: Sequence[ListedProcedure], *, listed_at: datetime, complete: bool
 ) -> int:
-    """The list of procedures. Those that a complete one no longer holds are withdrawn; an incomplete one
-    proves nothing. Returns how many are newly withdrawn."""
-    unique = sorted({row.code: row for row in rows}.values())
+    """The list of procedures; one whose row tells no name is there, unverified until its record has come. Those that
+    a complete list no longer holds are withdrawn; an incomplete one proves nothing. Returns how many are newly
+    withdrawn."""
+    named = {row.code: row for row in sorted(rows, key=lambda row: row.name is not None)}
     connection = await driver(session)
-    columns = rows_to_columns([tuple(row) for row in unique], 2)
+    columns = rows_to_columns([tuple(row) for _, row in sorted(named.items())], 2)
     await connection.execute(
         """
         INSERT INTO procedure AS p (code, name, levels, listed_at, unverified)
-        SELECT t.code, t.name, '{}', $3, false FROM unnest($1::text[], $2::text[]) AS t(code, name) ORDER BY 1
+        SELECT t.code, coalesce(t.name, t.code), '{}', $3, t.name IS NULL
+          FROM unnest($1::text[], $2::text[]) AS t(code, name) ORDER BY 1
         ON CONFLICT (code) DO UPDATE
-           SET name = excluded.name, listed_at = excluded.listed_at, withdrawn_at = NULL
+           SET name = CASE WHEN excluded.unverified THEN p.name ELSE excluded.name END,
+               unverified = p.unverified OR excluded.unverified,
+               listed_at = excluded.listed_at, withdrawn_at = NULL
         """,
         *columns,
         listed_at,

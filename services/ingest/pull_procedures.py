@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.ingest import directory, run_queries, runs
+from services.ingest.normalise import Refusal
 from services.ingest.portals import national_reference as reference
 from services.ingest.portals.http import PortalAnswerInvalid, PortalAway, PortalRefused
 from services.ingest.portals.national import NationalPortal, Procedure
@@ -19,6 +21,7 @@ DETAILS = 100
 """LayThuTuc answers in one transaction; so many of them are asked for before the run can be stopped."""
 
 WAKE_BATCH = 10_000
+NAMED = 10
 
 
 async def national_procedures(job: runs.Job) -> None:
@@ -37,8 +40,10 @@ async def national_procedures(job: runs.Job) -> None:
         listed_at = job.settings.now()
         rows = await portal.list_procedures()
         good, bad = read_rows(rows, reference.listed)
+        nameless, unknown = _broken(rows, bad)
         # An empty list is no news that the nation has abolished everything.
-        complete = bool(good) and not bad
+        complete = bool(good) and not unknown
+        good += [reference.ListedProcedure(code, None) for code in nameless]
         codes = sorted({row.code for row in good})
         async with job.page() as session:
             await quarantine(session, run, bad, listed_at)
@@ -63,8 +68,36 @@ async def national_procedures(job: runs.Job) -> None:
         await _wake_dossiers(session, durations, now=now)
         await queue.enqueue(session, [queue.PROCEDURES], consumers=(Consumer.RECONCILE,), now=now)
         await runs.finish(
-            session, run, now=now, complete=complete, complete_through=listed_at if complete else None
+            session,
+            run,
+            now=now,
+            complete=complete,
+            complete_through=listed_at if complete else None,
+            remark=_unreadable(unknown) if unknown else None,
         )
+
+
+def _broken(rows: Sequence[object], bad: Sequence[Refusal]) -> tuple[list[str], list[int]]:
+    """Of rows that cannot be read: the codes that they are of, and the positions of those that may be of any code.
+    Only these make a list incomplete; one row that stays broken for years must not keep it so. Pure."""
+    nameless: list[str] = []
+    unknown: list[int] = []
+    for row, position in ((rows[each.position], each.position) for each in bad):
+        code = reference.listed_code(row)
+        if code is not None:
+            nameless.append(code)
+        elif not reference.is_empty(row):
+            unknown.append(position)
+    return nameless, unknown
+
+
+def _unreadable(positions: list[int]) -> str:
+    """The first ones are named, as quarantine counts them: from 0."""
+    told = ", ".join(map(str, positions[:NAMED]))
+    return (
+        f"Danh mục chưa đầy đủ: {len(positions)} dòng không đọc được mã thủ tục (vị trí {told}); không thủ tục nào"
+        f" bị coi là đã rút. | incomplete: {len(positions)} rows without a readable code (positions {told})"
+    )
 
 
 async def _detail(portal: NationalPortal, code: str) -> Procedure | None:

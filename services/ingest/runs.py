@@ -252,14 +252,16 @@ async def finish(
     complete: bool,
     watermark: datetime | None = None,
     complete_through: datetime | None = None,
+    remark: str | None = None,
 ) -> None:
-    """End a run and say how far its subject is now known, in the last page's transaction. Raises RunLost."""
+    """End a run and say how far its subject is now known, in the last page's transaction. `remark`, shown as
+    the run's error: why it is not complete though it has ended well. Raises RunLost."""
     done = await session.scalar(
         text(
-            "UPDATE sync_run SET state = 'done', finished_at = :now, complete = :complete, error = NULL"
+            "UPDATE sync_run SET state = 'done', finished_at = :now, complete = :complete, error = :remark"
             " WHERE id = :id AND attempts = :attempts AND state = 'running' RETURNING id"
         ),
-        {"id": run.id, "attempts": run.attempts, "now": now, "complete": complete},
+        {"id": run.id, "attempts": run.attempts, "now": now, "complete": complete, "remark": remark},
     )
     if done is None:
         raise _lost(run)

@@ -173,12 +173,49 @@ async def test_only_a_complete_listing_withdraws(engine: AsyncEngine, settings: 
     async with serving(nation) as url:
         here = leading_to(settings, url)
         assert await pulled(0, *listing(*codes)) == set()
-        assert await pulled(1, *listing("1.000001"), {"MATTHC": "1.00002"}) == set()
+        assert await pulled(1, *listing("1.000001"), {"TENTTHC": "Thủ tục"}) == set()
         assert await pulled(2) == set()
         assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW]
         assert await pulled(3, *listing("1.000001", "1.000003")) == {"1.000002"}
         assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW + timedelta(hours=3)]
         assert await pulled(4, *listing(*codes)) == set()
+
+
+async def test_a_broken_row_of_the_list_is_no_reason_to_believe_none_of_it(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    """Of a row without a name it is known which procedure is listed, and an empty one is of none; only a row that may
+    be of any makes the list incomplete, and the run says which."""
+    nation = Nation()
+    nation.records = {code: details(code) for code in ("1.000001", "1.000002")}
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+
+        async def pulled(hours: int, *listed: Any) -> tuple[Any, ...]:
+            nation.listing = list(listed)
+            await pull.run_one(engine, at(here, NOW + timedelta(hours=hours)), *PROCEDURES, retry=QUICK)
+            return tuple(
+                (await rows(engine, "SELECT complete, error FROM sync_run ORDER BY id DESC LIMIT 1"))[0]
+            )
+
+        await pulled(0, *listing("1.000001", "1.000002", "1.000003", "1.000004"))
+        nameless = [{"MATTHC": code, "TENTTHC": None} for code in ("1.000002", "1.000003", "1.000009")]
+        empty = [{}, {"MATTHC": "", "TENTTHC": " "}]
+        assert await pulled(1, *listing("1.000001"), *nameless, *empty) == (True, None)
+        assert await rows(
+            engine, "SELECT code, name <> code, unverified, withdrawn_at IS NULL FROM procedure ORDER BY 1"
+        ) == [
+            ("1.000001", True, False, True),
+            ("1.000002", True, False, True),  # its record has told the name
+            ("1.000003", True, True, True),
+            ("1.000004", True, False, False),
+            ("1.000009", False, True, True),
+        ]
+        complete, error = await pulled(2, *listing("1.000001"), {"MATTHC": "không rõ", "TENTTHC": "Thủ tục"})
+        assert not complete
+        assert "(positions 1)" in error
+        assert "không rõ" not in error
+        assert await pulled(3, *listing("1.000001")) == (True, None)
 
 
 async def test_false_and_failing_details(engine: AsyncEngine, settings: Settings) -> None:

@@ -60,8 +60,10 @@ class UnitRow(NamedTuple):
 
 
 class ListedProcedure(NamedTuple):
+    """`name` None: the row tells none that can be read; the code is listed all the same."""
+
     code: str
-    name: str
+    name: str | None
 
 
 class ProcedureRow(NamedTuple):
@@ -107,6 +109,20 @@ def listed(row: object) -> ListedProcedure:
     if code is None:
         raise Refused("MATTHC", "Thiếu MATTHC.", "MATTHC: a code is needed")
     return ListedProcedure(code, _name(fields.get("TENTTHC"), "TENTTHC"))
+
+
+def listed_code(row: object) -> str | None:
+    """The code of a row of LayDanhSachTTHC of which the rest cannot be read."""
+    try:
+        return procedure_code(_fields(row).get("MATTHC"), "MATTHC")[0]
+    except Invalid:
+        return None
+
+
+def is_empty(row: object) -> bool:
+    """Whether a row says nothing at all, of no procedure."""
+    values = row.values() if isinstance(row, dict) else [row]
+    return all(value is None or (isinstance(value, str) and not value.strip()) for value in values)
 
 
 def procedure(code: str, record: dict[str, Any]) -> ProcedureRow:
