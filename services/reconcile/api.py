@@ -17,6 +17,7 @@ from services.reconcile.schemas import (
     FindingDetailView,
     FindingsView,
     ResponsibleName,
+    SourceSystemName,
     SubjectName,
 )
 from services.reconcile.views import FindingFilter
@@ -45,6 +46,13 @@ UnitCode = Annotated[
         max_length=100, description="A unit with what is below it; none: the key's own", examples=["H31.135"]
     ),
 ]
+SourceSystem = Annotated[
+    SourceSystemName | None,
+    Query(
+        description="Handled in the province's own system or in a ministry's; none: any",
+        examples=["ministry"],
+    ),
+]
 _KIND_NAMES = sorted({kind for _, kind in KINDS})
 
 
@@ -63,7 +71,7 @@ async def list_findings(
     kind: Annotated[str | None, Query(max_length=60, examples=["missing_on_national"])] = None,
     state: Annotated[Literal["open", "resolved", "all"], Query()] = "open",
     responsible: Annotated[ResponsibleName | None, Query(description="Who acts first")] = None,
-    source_system: Annotated[Literal["province", "ministry", "unknown"] | None, Query()] = None,
+    source_system: SourceSystem = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Any:
@@ -164,13 +172,15 @@ async def reconcile_dossiers(
     period: Annotated[
         str | None, Query(max_length=10, description="Of receipt; none: all", examples=["2026-08"])
     ] = None,
+    source_system: SourceSystem = None,
 ) -> Response:
     """How many received dossiers each portal holds, how many of them a look-up confirmed on the national
-    portal or proved absent, and the open findings by kind."""
+    portal or proved absent, and the open findings by kind and by source system."""
     code = unit_in_scope(principal, unit)
     during = Period.parse(period) if period else None
-    scope = views.Scope(code, during.start if during else None, during.end if during else None)
-    counts, as_of = await views.copies_counted(session, scope)
+    scope = views.Scope(code, during.start if during else None, during.end if during else None, source_system)
+    by_source, as_of = await views.copies_counted(session, scope)
+    counts, found = views.all_copies(by_source), await views.findings_counted(session, scope)
     sources = await views.sources(session)
     missing = []
     if sources[0]["complete_through"] is None:
@@ -181,8 +191,13 @@ async def reconcile_dossiers(
         {
             "unit": code,
             "period": period,
+            "source_system": source_system,
             "copies": counts,
-            "findings": await views.findings_counted(session, scope),
+            "source_systems": [
+                {"source_system": name, "copies": copies, "findings": found.by_source[name]}
+                for name, copies in by_source.items()
+            ],
+            "findings": found.kinds,
             "rules": version_on(local_day(request.app.state.settings.now())),
             "coverage": {"complete": not missing, "missing": missing, "sources": sources},
             "as_of": as_of,

@@ -17,6 +17,7 @@ Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(TZ)
 """Shown in Việt Nam time, +07:00."""
 
 SubjectName = Literal["dossier", "procedure"]
+SourceSystemName = Literal["province", "ministry", "unknown"]
 ResponsibleName = Literal["unit", "department", "ministry", "vnpt", "centre"]
 
 _FINDING: dict[str, Any] = {
@@ -112,6 +113,15 @@ class CopiesView(BaseModel):
     not_asked: int
 
 
+class SourceSystemView(BaseModel):
+    """Dossiers handled in one kind of system, read off the length of their code's serial: the province's own or a
+    ministry's."""
+
+    source_system: SourceSystemName
+    copies: CopiesView
+    findings: int = Field(description="Open ones")
+
+
 class KindCount(BaseModel):
     kind: str
     kind_name: str
@@ -142,6 +152,7 @@ class DossierReconciliationView(BaseModel):
             "example": {
                 "unit": "H31.135",
                 "period": "2026-08",
+                "source_system": None,
                 "copies": {
                     "dossiers": 210,
                     "provincial": 209,
@@ -151,6 +162,21 @@ class DossierReconciliationView(BaseModel):
                     "absent": 3,
                     "not_asked": 2,
                 },
+                "source_systems": [
+                    {
+                        "source_system": "province",
+                        "copies": {
+                            "dossiers": 210,
+                            "provincial": 209,
+                            "sent": 207,
+                            "national": 0,
+                            "confirmed": 205,
+                            "absent": 3,
+                            "not_asked": 2,
+                        },
+                        "findings": 3,
+                    }
+                ],
                 "findings": [
                     {
                         "kind": "missing_on_national",
@@ -173,7 +199,9 @@ class DossierReconciliationView(BaseModel):
 
     unit: str
     period: str | None
+    source_system: SourceSystemName | None
     copies: CopiesView
+    source_systems: list[SourceSystemView] = Field(description="The same copies by source system")
     findings: list[KindCount]
     rules: str = Field(description="The comparison's parameters in force")
     coverage: DossierCoverage

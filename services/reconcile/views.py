@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.reconcile.kinds import KINDS, RESPONSIBLE_NAMES
+from services.reconcile.schemas import CopiesView
 from shared.db import driver
 from shared.models import Finding, FindingEvent
 
@@ -97,11 +99,13 @@ CSV_HEADER = (
 
 
 class Scope(NamedTuple):
-    """A unit's subtree, and the dossiers received in [start, end) (None: received at all)."""
+    """A unit's subtree, the dossiers received in [start, end) (None: received at all), and of which source
+    system (None: any)."""
 
     unit_code: str
     start: datetime | None
     end: datetime | None
+    source_system: str | None = None
 
 
 _SCOPE = (
@@ -109,17 +113,21 @@ _SCOPE = (
     " AND ($1::text IS NULL OR c.unit_code = $1 OR (c.unit_code >= $1 || '.' AND c.unit_code < $1 || '/'))"
     " AND ($2::timestamptz IS NULL OR c.received_at >= $2)"
     " AND ($3::timestamptz IS NULL OR c.received_at < $3)"
+    " AND ($4::text IS NULL OR c.source_system = $4)"
 )
 
 
 def _arguments(scope: Scope) -> tuple[Any, ...]:
-    return (scope.unit_code if "." in scope.unit_code else None, scope.start, scope.end)
+    unit = scope.unit_code if "." in scope.unit_code else None
+    return (unit, scope.start, scope.end, scope.source_system)
 
 
-async def copies_counted(session: AsyncSession, scope: Scope) -> tuple[dict[str, int], datetime | None]:
-    """schemas.CopiesView, and when the newest of these comparisons was made."""
-    row = await (await driver(session)).fetchrow(
-        "SELECT count(*) AS dossiers,"  # noqa: S608 - our own text
+async def copies_counted(
+    session: AsyncSession, scope: Scope
+) -> tuple[dict[str, dict[str, int]], datetime | None]:
+    """schemas.CopiesView by source system, and when the newest of these comparisons was made."""
+    rows = await (await driver(session)).fetch(
+        "SELECT coalesce(c.source_system, 'unknown') AS source_system, count(*) AS dossiers,"  # noqa: S608 - our text
         " count(*) FILTER (WHERE c.copies & 1 > 0) AS provincial,"
         " count(*) FILTER (WHERE c.copies & 2 > 0) AS sent,"
         " count(*) FILTER (WHERE c.copies & 4 > 0) AS national,"
@@ -128,34 +136,55 @@ async def copies_counted(session: AsyncSession, scope: Scope) -> tuple[dict[str,
         " count(*) FILTER (WHERE c.copies & 4 = 0 AND p.found IS NULL) AS not_asked,"
         " max(c.compared_at) AS as_of"
         " FROM comparison c LEFT JOIN presence p ON p.code = c.code AND p.portal = 'national'"
-        f" WHERE {_SCOPE}",
+        f" WHERE {_SCOPE} GROUP BY 1 ORDER BY 1",
         *_arguments(scope),
     )
-    counts = dict(row)
-    as_of: datetime | None = counts.pop("as_of")
-    return counts, as_of
+    counted: dict[str, dict[str, int]] = {}
+    newest: list[datetime] = []
+    for row in rows:
+        counts = dict(row)
+        newest.append(counts.pop("as_of"))
+        counted[counts.pop("source_system")] = counts
+    return counted, max(newest, default=None)
 
 
-async def findings_counted(session: AsyncSession, scope: Scope) -> list[dict[str, Any]]:
-    """Open findings of these dossiers by kind, in the order of the rules' table."""
+def all_copies(counted: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """schemas.CopiesView of all source systems together. Pure."""
+    return {name: sum(counts[name] for counts in counted.values()) for name in CopiesView.model_fields}
+
+
+class CountedFindings(NamedTuple):
+    """Open findings of dossiers: by kind in the order of the rules' table, and how many by source system."""
+
+    kinds: list[dict[str, Any]]
+    by_source: Counter[str]
+
+
+async def findings_counted(session: AsyncSession, scope: Scope) -> CountedFindings:
     rows = await (await driver(session)).fetch(
-        "SELECT f.kind, count(*) AS findings, count(DISTINCT f.code) AS dossiers"  # noqa: S608
+        "SELECT f.kind, coalesce(c.source_system, 'unknown') AS source_system, count(*) AS findings,"  # noqa: S608
+        " count(DISTINCT f.code) AS dossiers"
         " FROM finding f JOIN comparison c ON c.code = f.code"
-        f" WHERE f.subject = 'dossier' AND f.state = 'open' AND {_SCOPE} GROUP BY f.kind",
+        f" WHERE f.subject = 'dossier' AND f.state = 'open' AND {_SCOPE} GROUP BY 1, 2",
         *_arguments(scope),
     )
-    counts = {row["kind"]: row for row in rows}
-    return [
+    found, dossiers, by_source = Counter[str](), Counter[str](), Counter[str]()
+    for kind, source_system, findings, of in rows:
+        found[kind] += findings
+        dossiers[kind] += of  # a dossier has one source system
+        by_source[source_system] += findings
+    kinds = [
         {
             "kind": kind,
             "kind_name": described.title,
             "responsible": described.responsible,
-            "findings": counts[kind]["findings"],
-            "dossiers": counts[kind]["dossiers"],
+            "findings": found[kind],
+            "dossiers": dossiers[kind],
         }
         for (subject, kind), described in KINDS.items()
-        if subject == "dossier" and kind in counts
+        if subject == "dossier" and kind in found
     ]
+    return CountedFindings(kinds, by_source)
 
 
 async def sources(session: AsyncSession) -> list[dict[str, Any]]:

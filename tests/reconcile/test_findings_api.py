@@ -31,7 +31,9 @@ async def world(engine: AsyncEngine) -> AsyncEngine:
     await put(engine, START, HERE, "provincial")
     await put(engine, START, HERE, "sent", due_at=START + 96 * HOUR)
     await prove(engine, START + 25 * HOUR, HERE, True)
-    await put(engine, START, THERE, "national", unit_code="H31.136", officer_at=None)
+    await put(
+        engine, START, THERE, "national", unit_code="H31.136", officer_at=None, source_system="ministry"
+    )
     await put(engine, START, "H31.16-260803-0001", "provincial", unit_code="H31.16")
     await prove(engine, START + 25 * HOUR, "H31.16-260803-0001", False)
     await put(engine, START + 24 * 31 * HOUR, "H31.16-260903-0001", "provincial", unit_code="H31.16",
@@ -72,7 +74,10 @@ async def test_the_list_and_its_filters(http: httpx.AsyncClient) -> None:
     assert await listed(http, responsible="vnpt") == sorted(everything[:2])
     assert await listed(http, subject="procedure") == []
     assert await listed(http, state="resolved") == []
-    assert await listed(http, state="all", source_system="province") == sorted(everything)
+    assert await listed(http, source_system="ministry") == [(THERE, "missing_on_provincial")]
+    assert await listed(http, state="all", source_system="province") == sorted(
+        each for each in everything if each[0] != THERE
+    )
 
 
 async def test_pages_hold_each_finding_once(http: httpx.AsyncClient) -> None:
@@ -128,6 +133,14 @@ async def test_copies_side_by_side(http: httpx.AsyncClient) -> None:
         ("missing_on_provincial", 1),
         ("appointment_differs", 1),
     ]
+    assert [
+        (each["source_system"], each["copies"]["dossiers"], each["copies"]["national"], each["findings"])
+        for each in view["source_systems"]
+    ] == [("ministry", 1, 1, 1), ("province", 3, 0, 2)]
+    theirs = await http.get("/v1/reconciliation/dossiers", params={"source_system": "ministry"})
+    assert theirs.json()["source_system"] == "ministry"
+    assert theirs.json()["copies"] == view["source_systems"][0]["copies"]
+    assert [each["kind"] for each in theirs.json()["findings"]] == ["missing_on_provincial"]
     assert view["as_of"] == "2026-11-02T09:00:00+07:00"
     assert view["coverage"]["complete"] is False
     again = await http.get("/v1/reconciliation/dossiers", headers={"If-None-Match": answer.headers["etag"]})
@@ -163,6 +176,7 @@ async def test_a_unit_sees_its_own_findings_only(world: AsyncEngine, settings: S
         ("/v1/findings/019a3f5e-5b00-7c10-a5c4-2b8f0d3c9a11", 404),
         ("/v1/findings?unit=nowhere", 422),
         ("/v1/reconciliation/dossiers?period=2026-13", 422),
+        ("/v1/reconciliation/dossiers?source_system=elsewhere", 422),
     ],
 )
 async def test_bad_questions(http: httpx.AsyncClient, path: str, status: int) -> None:
