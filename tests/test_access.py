@@ -59,11 +59,6 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("GET", "/v1/imports/{import_id}"): Expected(
         path={"import_id": "<import>"}, readers=frozenset({Role.CENTRE})
     ),
-    ("POST", "/v1/imports"): Expected(form={"kind": "procedures"}, file=joined.FILE),
-    ("GET", "/v1/imports"): Expected(readers=frozenset({Role.CENTRE})),
-    ("GET", "/v1/imports/{import_id}"): Expected(
-        path={"import_id": "<import>"}, readers=frozenset({Role.CENTRE})
-    ),
     ("GET", "/v1/units"): Expected(),
     ("GET", "/v1/coverage"): Expected(),
     ("GET", "/v1/quarantine"): Expected(readers=PUSHING),
@@ -94,7 +89,6 @@ WRITERS = {
     "/v1/unit-aliases/{name}": {Role.ADMIN, Role.CENTRE},
     "/v1/dossiers": {Role.ADMIN, Role.CENTRE, Role.INTEGRATOR},
     "/v1/sync-runs": {Role.ADMIN, Role.CENTRE},
-    "/v1/imports": {Role.ADMIN, Role.CENTRE},
     "/v1/imports": {Role.ADMIN, Role.CENTRE},
     "/v1/decisions": {Role.ADMIN, Role.CENTRE},
 }
@@ -157,9 +151,6 @@ async def _walk(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Walk]:
         imported = await http.post(
             "/v1/imports", data={"kind": "procedures"}, files={"file": joined.FILE}, headers=centre
         )
-        imported = await http.post(
-            "/v1/imports", data={"kind": "procedures"}, files={"file": joined.FILE}, headers=centre
-        )
         await joined.work(engine)
         async with session_scope(engine) as session:
             finding = await session.scalar(
@@ -169,7 +160,6 @@ async def _walk(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Walk]:
         ids = {"<decision>": decision.json()["id"], "<run>": run.json()["id"], "<finding>": finding}
         refused = await http.get("/v1/quarantine", headers=bearer(keys["integrator"]))
         ids["<refusal>"] = refused.json()["items"][0]["id"]
-        ids["<import>"] = imported.json()["id"]
         ids["<import>"] = imported.json()["id"]
         ids["<receipt>"] = pushed.json()["receipt"]
         yield Walk(http, keys, {name: str(value) for name, value in ids.items()})
