@@ -103,11 +103,16 @@ async def write(
     stream_id: int | None = None,
     first_index: int = 0,
 ) -> int:
-    """The receipt's id. `results`: one per item, in order."""
+    """The receipt's id. `results`: one per item, in order. The items must have been stored in this session before."""
     counts = Counter(results)
     rejected = counts[REJECTED]
     state = STORED if not rejected else REFUSED if rejected == len(results) else PARTLY
-    receipt: int = await (await driver(session)).fetchval(
+    # The transaction is open already: what driver() does to make sure of that is a third of a small push's receipt.
+    raw = await (await session.connection()).get_raw_connection()
+    connection: Any = raw.driver_connection
+    if not connection.is_in_transaction():
+        connection = await driver(session)
+    receipt: int = await connection.fetchval(
         _INSERT,
         key,
         door,
