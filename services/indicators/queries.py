@@ -153,15 +153,20 @@ async def items(
     return [Item(*row) for row in rows]
 
 
-async def all_items(engine: AsyncEngine, scope: Scope, condition: Condition) -> AsyncIterator[Item]:
-    """All of them as of one moment, streamed in a transaction of its own."""
-    async with session_scope(engine) as session:
-        connection = await driver(session)
-        cursor = connection.cursor(
-            _ITEMS, *scope.key, condition.mask, condition.value, "", "", prefetch=1_000
-        )
-        async for row in cursor:
-            yield Item(*row)
+async def all_items(
+    engine: AsyncEngine, scope: Scope, condition: Condition, *, page: int = 1_000
+) -> AsyncIterator[Item]:
+    """All of them, each page in a short transaction of its own: whoever reads slowly holds no connection and no
+    snapshot meanwhile. What changes during the reading may be missing or stand there in its new form."""
+    after = ("", "")
+    while True:
+        async with session_scope(engine) as session:
+            found = await items(session, scope, condition, after=after, limit=page)
+        for each in found:
+            yield each
+        if len(found) < page:
+            return
+        after = (found[-1].unit_code, found[-1].code)
 
 
 class Assessed(NamedTuple):

@@ -11,13 +11,15 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.indicators import main, worker
+from services.indicators import main, queries, worker
+from services.indicators.rules.measures import MEASURES
 from services.ingest import service as ingest
 from services.ingest.normalise import Head
 from shared import queue
+from shared.calendar import Period
 from shared.db import session_scope
 from shared.settings import Settings
-from shared.vocabulary import Consumer, Portal, Role
+from shared.vocabulary import Basis, Consumer, Portal, Role
 from tests import make
 from tests.make import NOW, moment
 
@@ -173,6 +175,16 @@ async def test_as_many_items_as_the_figure_says(http: httpx.AsyncClient, unit: s
     )
     rows = list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"))))
     assert [row[0] for row in rows[1:]] == codes
+
+
+async def test_a_slow_reader_of_a_list_holds_no_connection(province: AsyncEngine) -> None:
+    """Whatever its network does, the pool stays for the others."""
+    scope = queries.Scope(Basis.COUNTED, Period.parse("2026-08"), "H31")
+    codes = []
+    async for item in queries.all_items(province, scope, MEASURES["2.1"].part("shortfall"), page=2):
+        assert province.pool.checkedout() == 0  # type: ignore[attr-defined]
+        codes.append(item.code)
+    assert len(codes) == len(set(codes)) == 4
 
 
 async def test_an_item_says_why(http: httpx.AsyncClient) -> None:
