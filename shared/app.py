@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import operations, problems
 from shared.db import create_engine
-from shared.errors import TooLarge
+from shared.errors import TooLarge, where
 from shared.settings import Settings
 
 log = structlog.get_logger("http")
@@ -118,7 +118,7 @@ class Edge:
                 await self.app(scope, _limited(request, receive), observing_send)
             except Exception as error:
                 # Only the kind: a message may quote what came in.
-                log.error("crash", kind=type(error).__name__, path=scope["path"], where=_where(error))
+                log.error("crash", kind=type(error).__name__, path=scope["path"], where=where(error))
                 if not answered:
                     await problems.problem(request, 500)(scope, receive, observing_send)
             finally:
@@ -160,12 +160,3 @@ def _limited(request: Request, receive: Receive) -> Receive:
         return message
 
     return limited
-
-
-def _where(error: BaseException) -> str:
-    trace = error.__traceback__
-    place = "?"
-    while trace is not None:
-        place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place

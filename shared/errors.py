@@ -29,6 +29,16 @@ class ChisoError(Exception):
         self.extra = extra
 
 
+def where(error: BaseException) -> str:
+    """File and line that raised it: of an error that is not ours the log tells its kind and this, never its text."""
+    trace = error.__traceback__
+    place = "?"
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
 class Unreadable(ChisoError): ...
 
 

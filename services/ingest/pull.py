@@ -18,6 +18,7 @@ from services.ingest.pull_list import national_dossiers
 from services.ingest.pull_procedures import national_procedures
 from services.ingest.pull_units import national_units, provincial_units
 from shared.db import session_scope
+from shared.errors import where
 from shared.settings import Settings
 from shared.vocabulary import Portal, Subject
 
@@ -76,7 +77,13 @@ async def work_off(
         except Exception as error:
             if _database_away(error):
                 raise
-            told.warning("pull failed", error=runs.sentence(error), pages=run.pages, items=run.items)
+            told.warning(
+                "pull failed",
+                error=runs.sentence(error),
+                where=where(error),
+                pages=run.pages,
+                items=run.items,
+            )
             async with session_scope(engine) as session:
                 await runs.fail(session, run, error, now=settings.now())
             if raising:

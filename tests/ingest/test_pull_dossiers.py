@@ -166,6 +166,22 @@ async def test_what_was_sent_while_a_walk_ended_is_judged_by_its_word(
     assert await column(engine, "SELECT state FROM sync_run") == ["done"]
 
 
+async def test_the_log_tells_where_an_internal_error_came_from(
+    engine: AsyncEngine, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its text may hold what came in; the run's sentence sends whoever reads it to the log."""
+
+    def break_down(run: runs.Run) -> None:
+        raise KeyError("NGUYỄN VĂN MẪU")
+
+    async with serving(Province([igate("H31.135-260803-0001")])) as url:
+        with pytest.raises(KeyError):
+            await pull.run_one(engine, leading_to(settings, url), *DOSSIERS, break_down)
+    told = capsys.readouterr().out
+    assert "where=test_pull_dossiers.py:" in told
+    assert "MẪU" not in told
+
+
 async def test_broken_walk_is_resumed(engine: AsyncEngine, settings: Settings) -> None:
     of = world()
     with sandbox(settings, of) as there:
