@@ -79,9 +79,9 @@ async def list_sync_runs(
     before = decode_cursor(cursor, int)[0] if cursor else None
     if before is not None and not 0 < before < 2**63:
         raise Invalid("Con trỏ trang (cursor) không đúng.", "The cursor is not one of ours.", field="cursor")
-    items = await run_queries.listing(session, **wanted, before=before, limit=limit)
-    following = encode_cursor(items[-1]["id"]) if len(items) == limit else None
-    return {"items": [_shown(item) for item in items], "next": following}
+    items = await run_queries.listing(session, **wanted, before=before, limit=limit + 1)
+    following = encode_cursor(items[limit - 1]["id"]) if len(items) > limit else None
+    return {"items": [_shown(item) for item in items[:limit]], "next": following}
 
 
 async def _all_runs(engine: AsyncEngine, wanted: dict[str, Any]) -> AsyncIterator[list[object]]:
@@ -138,9 +138,9 @@ async def list_units(
     if wants_csv(request):
         rows = _all_units(request.app.state.engine, wanted)
         return csv_response(rows, list(UnitView.model_fields), name="units")
-    items = await directory.units(session, **wanted, after=_after(cursor), limit=limit)
-    following = encode_cursor(*_key(items[-1])) if len(items) == limit else None
-    return {"items": items, "next": following}
+    items = await directory.units(session, **wanted, after=_after(cursor), limit=limit + 1)
+    following = encode_cursor(*_key(items[limit - 1])) if len(items) > limit else None
+    return {"items": items[:limit], "next": following}
 
 
 async def _all_units(engine: AsyncEngine, wanted: dict[str, Any]) -> AsyncIterator[list[object]]:

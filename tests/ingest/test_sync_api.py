@@ -45,6 +45,7 @@ async def test_start_and_watch(engine: AsyncEngine, configured: Settings) -> Non
         first = (await http.get("/v1/sync-runs", params={"limit": 1})).json()
         second = (await http.get("/v1/sync-runs", params={"limit": 1, "cursor": first["next"]})).json()
         assert [first["items"][0]["id"], second["items"][0]["id"]] == [other["id"], run["id"]]
+        assert second["next"] is None
         chosen = (await http.get("/v1/sync-runs", params={"portal": "national", "state": "queued"})).json()
         assert [item["id"] for item in chosen["items"]] == [other["id"]]
         csv = await http.get("/v1/sync-runs", headers={"Accept": "text/csv"})
@@ -137,6 +138,9 @@ async def test_units(engine: AsyncEngine, configured: Settings) -> None:
         assert [unit["code"] for unit in communes["items"]] == ["H31.135"]
         rest = await http.get("/v1/units", params={"level": "commune", "cursor": communes["next"]})
         assert [unit["code"] for unit in rest.json()["items"]] == ["H31.136"]
+        params = {"level": "commune", "cursor": communes["next"], "limit": 1}
+        assert (await http.get("/v1/units", params=params)).json() == rest.json()
+        assert rest.json()["next"] is None
         before = await http.get("/v1/units", params={"on": "2024-01-01"})
         assert before.json()["items"] == []
         history = await http.get("/v1/units", params={"history": True})
