@@ -19,7 +19,8 @@ class Dossier(Record):
     """One copy of one dossier.
 
     Parts with a version each (architecture.md §4): the head (`version`; null while only steps have come), the officer
-    of the newest step (`officer_at`), and the state of the newest step that tells one (`step_status_at`). `known` is the bitmask vocabulary.Known of the fields that this copy is able to tell.
+    of the newest step (`officer_at`), and the state of the newest step that tells one (`step_status_at`).
+    `known` is the bitmask vocabulary.Known of the fields that this copy is able to tell.
     `supplements`: list of {requested_at, completed_at, due_before, due_after} as ISO texts, in order of request.
     `agency_code` and `unit_name` are what came; `unit_code` is what they were resolved to, by `unit_via`.
     """
