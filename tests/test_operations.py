@@ -15,12 +15,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from services import cli
+from services.ingest import runs
 from shared import queue
 from shared.app import create_app
 from shared.db import Session, driver, session_scope
 from shared.problems import KINDS, TITLES
 from shared.settings import Settings, get_settings
-from shared.vocabulary import Role
+from shared.vocabulary import Portal, Role, Subject
 from tests import joined
 from tests.conftest import Cluster
 from tests.joined import bearer
@@ -105,6 +106,32 @@ async def test_ready_names_what_is_missing(http: httpx.AsyncClient, engine: Asyn
     assert answer.json()["ready"] is True
     assert answer.json()["missing"] == []
     assert {"reconcile": 0, "indicators": 0}.items() <= answer.json()["pending_changes"].items()
+
+
+async def test_the_last_sync_is_the_last_that_ended_well(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    settings = Settings(_env_file=None, national_url="http://127.0.0.1:9")
+    for hours, well in ((1, True), (2, True), (3, False)):
+        async with session_scope(engine) as session:
+            now = NOW + timedelta(hours=hours)
+            run_id = await runs.request(
+                session,
+                portal=Portal.NATIONAL,
+                subject=Subject.UNITS,
+                by="test",
+                now=now,
+                settings=settings,
+            )
+            run = await runs.take_up(session, run_id, now=now)
+            assert run is not None
+            if well:
+                await runs.finish(session, run, now=now, complete=True)
+            else:
+                await runs.fail(session, run, ValueError(), now=now)
+    answer = (await http.get("/ready")).json()
+    assert answer["last_sync"] == {"national/units": (NOW + timedelta(hours=2)).isoformat()}
+    assert 'chiso_sync_age_seconds{portal="national",subject="units"}' in (await http.get("/metrics")).text
 
 
 async def test_under_make_run_ready_waits_for_the_summary(engine: AsyncEngine, settings: Settings) -> None:
