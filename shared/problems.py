@@ -3,6 +3,7 @@ status each is. A problem never repeats what came in: `field` and `expected` are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -132,7 +133,7 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
         )
     # Neither `input` nor `ctx` nor a dictionary's keys go out: they are the sender's values.
     errors = [
-        {"field": _path(item["loc"]), "expected": item["type"], "message": _sentence(item)}
+        {"field": _path(_ours(item)), "expected": item["type"], "message": _sentence(item)}
         for item in found[:20]
     ]
     return problem(
@@ -144,6 +145,18 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
         en="Not valid: " + "; ".join(f"{error['field']} ({error['message']})" for error in errors),
         errors=errors,
     )
+
+
+def _ours(item: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Where it is, as far as the names are ours. That of a field too many is the sender's: it stays where it is a plain
+    word, for whoever misspelt one; a person's name or number used as a key does not come back."""
+    location: tuple[Any, ...] = item["loc"]
+    if item["type"] == "extra_forbidden" and not _WORD.fullmatch(str(location[-1])):
+        return (*location[:-1], "?")
+    return location
+
+
+_WORD = re.compile(r"[a-z][a-z_]{0,39}")
 
 
 def _path(location: tuple[Any, ...]) -> str:
@@ -181,10 +194,15 @@ def _sentence(item: Mapping[str, Any]) -> str:
     return _EXPECTED.get(kind) or str(item["msg"])
 
 
+def _route(request: Request) -> str:
+    """The path as it is declared: what somebody put into it may be a person's name."""
+    return str(getattr(request.scope.get("route"), "path", "none"))
+
+
 async def _database(request: Request, error: Exception) -> JSONResponse:
     state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
     if state.startswith("22"):  # a value that PostgreSQL cannot hold and that no check of ours caught
-        log.warning("value refused by the database", sqlstate=state, path=request.url.path)
+        log.warning("value refused by the database", sqlstate=state, route=_route(request))
         return problem(request, 422)
     away = isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError) or state[:2] in (
         "08",
@@ -193,7 +211,7 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
         "57",
         "55",
     )
-    log.error("database error", sqlstate=state, kind=type(error).__name__, path=request.url.path)
+    log.error("database error", sqlstate=state, kind=type(error).__name__, route=_route(request))
     if away or getattr(error, "connection_invalidated", False):
         return problem(
             request,
