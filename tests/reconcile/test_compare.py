@@ -142,6 +142,7 @@ heads = st.fixed_dictionaries(
         "officer_title": st.sampled_from([None, "", "Chuyên viên"]),
         "officer_at": maybe,
         "step_status": st.none() | st.integers(0, 10),
+        "step_status_at": maybe,
         "version": maybe,
         "cancelled": st.sampled_from([False, False, False, True]),
         "vanished_at": st.none() | st.none() | moments,
@@ -248,9 +249,11 @@ def test_each_injected_difference_gives_exactly_its_kind(
 ) -> None:
     """Integrator: what is sent differs, the nation shows it so. Nation: what it shows was not sent so."""
     at = {"status": status, "step_status": status, "version": version, "officer_at": version}
+    at["step_status_at"] = version
     finished = min(max(version, DATA["base"]["received_at"]), NOW) if status >= 9 else ""
     true = a_copy(Portal.PROVINCIAL, finished_at=finished, **at)
     late = replace(true, version=version + timedelta(seconds=lag), officer_at=None, step_status=None)
+    late = replace(late, step_status_at=None)
     sent, shown = replace(true, portal=Portal.SENT), replace(true, portal=Portal.NATIONAL, officer_at=None)
     change = INJECTED[kind]
     if kind.startswith("officer") or where == "integrator":
