@@ -14,6 +14,7 @@ from services.ingest import pull
 from services.ingest.portals.http import PortalAway
 from services.ingest.portals.national import ListRefused
 from services.ingest.service import accept
+from services.sandbox.defects import national_code
 from shared.calendar import TZ, parse_wire
 from shared.db import session_scope
 from shared.settings import Settings
@@ -42,7 +43,7 @@ async def test_copies_equal_the_nation_and_what_is_not_listed_is_absent(
     with sandbox(settings, of, grant_list=True) as there:
         await pull.run_one(engine, there, Portal.PROVINCIAL, Subject.DOSSIERS)
         await pull.run_one(engine, there, *LIST)
-    shown = {d.code: copy for d in of.dossiers if (copy := of.national(d, of.now)) is not None}
+    shown = {national_code(d): copy for d in of.dossiers if (copy := of.national(d, of.now)) is not None}
     found = await rows(engine, "SELECT * FROM dossier WHERE portal = 'national'")
     assert {row.code for row in found} == set(shown)
     for row in found:

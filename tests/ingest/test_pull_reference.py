@@ -224,7 +224,7 @@ async def test_false_and_failing_details(engine: AsyncEngine, settings: Settings
     nation.records = {
         "1.000001": details("1.000001.000.00.00.H31"),
         "1.000002": details("1.009999"),
-        "1.000003": (200, {}, b"<html>"),
+        "1.000003": (200, {}, b"{"),
         "1.000004": ok({"error_code": "-9", "message": "lỗi"}),
     }
     async with serving(nation) as url:
