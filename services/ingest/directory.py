@@ -32,7 +32,8 @@ async def write_units(
     written = await connection.fetch(
         """
         INSERT INTO unit (code, valid_from, name, level, parent_code, mark, source, updated_at)
-        SELECT t.code, $6, t.name, t.level, t.parent_code, t.mark, $7, $8
+        SELECT t.code, $6, t.name, t.level, t.parent_code, t.mark, $7,
+               greatest($8, (SELECT max(updated_at) FROM unit) + interval '1 us')
           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
             AS t(code, name, level, parent_code, mark)
          WHERE NOT EXISTS (SELECT FROM unit u WHERE u.code = t.code AND u.valid_to IS NULL)
@@ -48,7 +49,8 @@ async def write_units(
     changed = await connection.fetch(
         """
         UPDATE unit u SET name = t.name, level = t.level, parent_code = t.parent_code, mark = t.mark,
-               source = $6, updated_at = $7
+               source = $6,
+               updated_at = greatest($7, (SELECT max(updated_at) FROM unit) + interval '1 us')
           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
             AS t(code, name, level, parent_code, mark)
          WHERE u.code = t.code AND u.valid_to IS NULL
@@ -81,7 +83,8 @@ async def write_aliases(
     changed = await connection.fetch(
         """
         INSERT INTO unit_alias AS a (name_key, valid_from, name, unit_code, source, updated_at)
-        SELECT t.name_key, $4, t.name, t.unit_code, $5, $6
+        SELECT t.name_key, $4, t.name, t.unit_code, $5,
+               greatest($6, (SELECT max(updated_at) FROM unit_alias) + interval '1 us')
           FROM unnest($1::text[], $2::text[], $3::text[]) AS t(name_key, name, unit_code) ORDER BY 1
         ON CONFLICT (name_key, valid_from) DO UPDATE
            SET unit_code = excluded.unit_code, name = excluded.name, updated_at = excluded.updated_at

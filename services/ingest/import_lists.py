@@ -17,7 +17,7 @@ from services.ingest.files.columns import Kind, Words
 from services.ingest.files.procedures import ExportedProcedure
 from services.ingest.files.table import Row
 from services.ingest.files.units import ListedUnit, Successor
-from services.ingest.naming import re_resolve
+from services.ingest.naming import follow_tree, tree_stamp
 from services.ingest.normalise import Refusal, Refused, refusal
 from services.ingest.service import accept
 from shared import queue
@@ -99,8 +99,9 @@ async def store_list(session: AsyncSession, given: Given, *, by: str, now: datet
     if given.kind == "procedures":
         stored = await _store_procedures(session, given, now=now)
     elif given.kind == "units":
+        before = await tree_stamp(session)
         changed, ambiguous = await unit_spans.write_units(session, given.units, now=now)
-        moved = await re_resolve(session, now=now)
+        moved = await follow_tree(session, before, now=now)
         codes = {unit.code for unit in given.units}
         stored = Stored(changed, len(codes) - changed, {"ambiguous": ambiguous, "resolved_again": moved})
     else:
@@ -120,6 +121,7 @@ async def store_list(session: AsyncSession, given: Given, *, by: str, now: datet
 
 async def _store_predecessors(session: AsyncSession, given: Given, *, now: datetime) -> Stored:
     last_day = given.settings.valid_to or TREE_SINCE - timedelta(days=1)
+    before = await tree_stamp(session)
     written = await unit_spans.write_predecessors(session, given.successors, last_day=last_day, now=now)
     for place in written.unknown:
         error = Refused(
@@ -128,7 +130,7 @@ async def _store_predecessors(session: AsyncSession, given: Given, *, now: datet
             "code: no unit of today has this code or name; import the units first (kind=units)",
         )
         given.refused.append(_refusal(error, given.places[place]))
-    moved = await re_resolve(session, now=now)
+    moved = await follow_tree(session, before, now=now)
     changed = written.aliases + written.successors
     report = {
         "aliases": written.aliases,

@@ -166,7 +166,7 @@ async def put_alias(
         f"key {by}",
         now,
     )
-    return span, await _re_resolve_called(session, connection, written, key, now=now)
+    return span, await _re_resolve_called(session, connection, [written], {key}, now=now)
 
 
 async def _is_code(connection: asyncpg.Connection, name: str) -> bool:
@@ -184,19 +184,77 @@ async def re_resolve(session: AsyncSession, *, now: datetime) -> int:
     return await _again(session, connection, _GUESSED, (), now=now)
 
 
+class TreeStamp(NamedTuple):
+    """When a unit and when an alias last changed."""
+
+    unit: datetime | None
+    alias: datetime | None
+
+
+async def tree_stamp(session: AsyncSession) -> TreeStamp:
+    """To be taken before units or aliases are written, and given to follow_tree afterwards. Holds the tree: whoever
+    places a dossier waits until the transaction ends, so that nothing is placed by the tree of before."""
+    connection = await driver(session)
+    await hold(connection)
+    row = await connection.fetchrow(
+        "SELECT (SELECT max(updated_at) FROM unit), (SELECT max(updated_at) FROM unit_alias)"
+    )
+    return TreeStamp(*row)
+
+
+async def follow_tree(session: AsyncSession, since: TreeStamp, *, now: datetime) -> int:
+    """What units and aliases that changed since mean for the dossiers: those that a changed name called are resolved
+    again, as are those that were only guessed; and the dossiers of units that changed, or whose successors did, are
+    counted again. In the transaction of the change. Returns the number of copies placed elsewhere.
+
+    A change of the tree is rare, and is the one thing that looks at all dossiers once."""
+    connection = await driver(session)
+    names = await connection.fetch(
+        "SELECT name_key, name FROM unit_alias WHERE $1::timestamptz IS NULL OR updated_at > $1", since.alias
+    )
+    moved = await re_resolve(session, now=now)
+    if names:
+        called = [row["name"] for row in names]
+        moved += await _re_resolve_called(
+            session, connection, called, {row["name_key"] for row in names}, now=now
+        )
+    appending = queue.appending(
+        "SELECT DISTINCT d.code, 'indicators', $2::timestamptz, $2::timestamptz"
+        " FROM dossier d JOIN touched USING (unit_code)"
+    )
+    await connection.execute(
+        f"""
+        WITH RECURSIVE touched(unit_code) AS (
+          SELECT code FROM unit WHERE $1::timestamptz IS NULL OR updated_at > $1
+          UNION SELECT u.code FROM unit u JOIN touched t ON u.successor_code = t.unit_code
+        )
+        {appending}
+        """,  # noqa: S608 - names of ours
+        since.unit,
+        now,
+    )
+    return moved
+
+
 async def _re_resolve_called(
-    session: AsyncSession, connection: asyncpg.Connection, name: str, key: str, *, now: datetime
+    session: AsyncSession,
+    connection: asyncpg.Connection,
+    called: Sequence[str],
+    keys: set[str],
+    *,
+    now: datetime,
 ) -> int:
-    """Those that carry this name or code, however spelt, also where it meant another unit until now."""
-    names = [each for each in await _distinct(connection, "unit_name") if unit_name_key(each) == key]
-    codes = [each for each in await _distinct(connection, "agency_code") if unit_name_key(each) == key]
+    """Those that carry one of these names or codes, however spelt, also where it meant another unit until now."""
+    names = [each for each in await _distinct(connection, "unit_name") if unit_name_key(each) in keys]
+    codes = [each for each in await _distinct(connection, "agency_code") if unit_name_key(each) in keys]
     # A disjunction over three parts of the indexes: each is looked up for itself.
     condition = f"""(code, portal) IN (
         SELECT code, portal FROM dossier WHERE {_CALLED} AND unit_name = ANY($1::text[])
         UNION ALL SELECT code, portal FROM dossier WHERE {_CALLED} AND agency_code = ANY($2::text[])
         UNION ALL SELECT code, portal FROM dossier WHERE unit_via IN ('none', 'alias') AND unit_name IS NULL
-                     AND agency_code IS NULL AND split_part(code, '-', 1) = upper($3))"""  # noqa: S608
-    return await _again(session, connection, condition, (names, codes, name), now=now)
+                     AND agency_code IS NULL AND split_part(code, '-', 1) = ANY($3::text[]))"""  # noqa: S608
+    parts = [name.upper() for name in called]
+    return await _again(session, connection, condition, (names, codes, parts), now=now)
 
 
 async def _distinct(connection: asyncpg.Connection, column: str) -> list[str]:

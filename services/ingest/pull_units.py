@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.ingest import directory, runs
-from services.ingest.naming import re_resolve
+from services.ingest.naming import follow_tree, tree_stamp
 from services.ingest.normalise import Refused, clean
 from services.ingest.portals import igate_units
 from services.ingest.portals import national_reference as reference
@@ -27,11 +27,12 @@ async def national_units(job: runs.Job) -> None:
     now = job.settings.now()
     async with job.page() as session:
         await quarantine(session, run, bad, now)
+        before = await tree_stamp(session)
         changed = await directory.write_units(session, ours, source="national", now=now)
         names = [(row.name, row.code) for row in ours]
         renamed = await directory.write_aliases(session, names, source="national", now=now)
         if changed or renamed:
-            await re_resolve(session, now=now)
+            await follow_tree(session, before, now=now)
         await runs.advance(
             session,
             run,
@@ -69,12 +70,13 @@ async def provincial_units(job: runs.Job) -> None:
     now = job.settings.now()
     async with job.page() as session:
         await quarantine(session, run, bad, now)
+        before = await tree_stamp(session)
         leveled = [row for row in units.values() if row.level is not None]
         changed = await directory.write_units(session, leveled, source="provincial", now=now, only_new=True)
         names = [(row.name, row.code) for row in units.values()]
         renamed = await directory.write_aliases(session, names, source="provincial", now=now)
         if changed or renamed:
-            await re_resolve(session, now=now)
+            await follow_tree(session, before, now=now)
         await runs.advance(
             session,
             run,

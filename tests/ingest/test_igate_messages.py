@@ -138,7 +138,9 @@ def test_refused_with_its_field(fields: dict[str, Any], field: str) -> None:
 
 
 def test_appointment_may_lie_ahead_and_an_event_by_a_day() -> None:
-    assert head(appointmentDate=(NOW + timedelta(days=90)).isoformat()).due_at == stamp(NOW + timedelta(days=90))
+    assert head(appointmentDate=(NOW + timedelta(days=90)).isoformat()).due_at == stamp(
+        NOW + timedelta(days=90)
+    )
     assert head(completedDate=(NOW + timedelta(hours=23)).isoformat()).finished_at is not None
 
 

@@ -227,6 +227,8 @@ async def test_more_pushes_at_once_than_the_pool_has_connections(
 
 async def test_signs_that_nobody_sees_do_not_refuse_a_name(engine: AsyncEngine, settings: Settings) -> None:
     async with make.client(engine, settings, api.router) as http:
-        answer = await http.post("/v1/dossiers", json=[dossier(unit_name="\ufeffUBND xã\u200b Sơn\u00ad Nam")])
+        answer = await http.post(
+            "/v1/dossiers", json=[dossier(unit_name="\ufeffUBND xã\u200b Sơn\u00ad Nam")]
+        )
     assert answer.json()["counts"]["accepted"] == 1
     assert (await rows(engine, "SELECT unit_name FROM dossier"))[0][0] == "UBND xã Sơn Nam"
