@@ -32,7 +32,9 @@ def code(n: int) -> str:
 
 def moments(n: int) -> list[datetime]:
     """Submitted, received, due, finished: other seconds for each dossier, as in life."""
-    received = NOW.replace(month=8, day=3, hour=7, minute=30) + timedelta(seconds=(n * 7919) % 32_400, days=n % 20)
+    received = NOW.replace(month=8, day=3, hour=7, minute=30) + timedelta(
+        seconds=(n * 7919) % 32_400, days=n % 20
+    )
     return [
         received - timedelta(seconds=n % 5000),
         received,

@@ -167,7 +167,11 @@ async def test_findings_equal_what_was_injected(
                 assert answer.status_code == 201, answer.text
         await worked(engine, now)
         compare(
-            world.truth(now)["dossiers"], await found(engine, "dossier"), record_property, granted=granted, now=now
+            world.truth(now)["dossiers"],
+            await found(engine, "dossier"),
+            record_property,
+            granted=granted,
+            now=now,
         )
         injected = {(row["code"], row["defect"]) for row in register.injected()}
         assert await found(engine, "procedure") == injected
@@ -181,7 +185,11 @@ async def test_findings_equal_what_was_injected(
             await pulled(engine, later, granted=granted)
             await worked(engine, now)
         compare(
-            world.truth(now)["dossiers"], await found(engine, "dossier"), record_property, granted=granted, now=now
+            world.truth(now)["dossiers"],
+            await found(engine, "dossier"),
+            record_property,
+            granted=granted,
+            now=now,
         )
     async with session_scope(engine) as session:
         assert await recount.check(session) == [], "the tally is what a recount gives"
