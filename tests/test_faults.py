@@ -37,7 +37,7 @@ ORDER = [
     (Portal.NATIONAL, Subject.LOOKUPS),
     (Portal.NATIONAL, Subject.DOSSIERS),
 ]
-RUNS_AT_MOST = 5
+RUNS_AT_MOST = 8
 """So often a run that failed is asked for again, as the worker would."""
 
 PAGES = {"portal": "provincial", "kind": "small_pages", "service": "search", "size": 40, "every": 1}
@@ -155,7 +155,7 @@ async def pulled(engine: AsyncEngine, settings: Settings) -> list[str]:
                 errors.append(f"{portal}/{subject}: {error}")
                 if again == RUNS_AT_MOST - 1:
                     raise
-                await asyncio.sleep(RETRY.cooling)
+                await asyncio.sleep(RETRY.cooling * 2**again)  # the pause doubles with each block
     await indicators.tick(engine, ANCHOR)
     await queue.drain(engine, consumer=Consumer.RECONCILE, work=reconcile.work, now=ANCHOR)
     return errors
