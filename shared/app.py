@@ -118,11 +118,11 @@ class Edge:
                 await self.app(scope, _limited(request, receive), observing_send)
             except Exception as error:
                 # Only the kind: a message may quote what came in.
-                log.error("crash", kind=type(error).__name__, path=scope["path"], where=where(error))
+                log.error("crash", kind=type(error).__name__, route=_route(scope), where=where(error))
                 if not answered:
                     await problems.problem(request, 500)(scope, receive, observing_send)
             finally:
-                route = getattr(scope.get("route"), "path", "none")
+                route = _route(scope)
                 duration = time.perf_counter() - started
                 self.observe(scope["method"], route, status, duration)
                 # Reads that went well are the rule; they are counted in /metrics and told at level DEBUG.
@@ -135,6 +135,11 @@ class Edge:
                         status=status,
                         ms=round(duration * 1000, 1),
                     )
+
+
+def _route(scope: Scope) -> str:
+    """The declared route, not the path: a path can hold what somebody typed."""
+    return str(getattr(scope.get("route"), "path", "none"))
 
 
 def _limited(request: Request, receive: Receive) -> Receive:
