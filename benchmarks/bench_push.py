@@ -1,9 +1,10 @@
 """Bulk push over HTTP against a bare COPY of the same rows.
 
 Two clients push first arrivals in batches of 2,000, as NDJSON (POST /v1/dossiers) and as DongBoHoSoMC
-(POST /dvcqg/integration), to committed rows with their changes recorded. The baseline is two connections that COPY
-the same rows, already encoded, into a table of the same columns and indexes, in the same batches, one transaction
-each. Five alternating runs; the medians and their ratio (rows a second, pushed / copied).
+(POST /dvcqg/integration), to committed rows with their changes recorded. The baselines are two connections that COPY
+the same rows, already encoded, into tables of the same columns and indexes, in the same batches, one transaction each:
+of the dossiers alone, and of all that the push leaves (a dossier and its three rows in the change queue). Five
+alternating runs; the medians and their ratios.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from benchmarks.stage import NOW, Stage, api, stage
@@ -127,11 +129,23 @@ def succeeded(answer: bytes) -> None:
     assert json.loads(answer)["error_code"] == "0", answer[:300]
 
 
-async def copy(stage: Stage, batches: list[bytes], columns: list[str]) -> None:
+@dataclass
+class Rows:
+    """What a push has left of one table, in COPY's text form, batch by batch."""
+
+    table: str
+    columns: list[str]
+    batches: list[bytes]
+
+
+async def copy(stage: Stage, tables: list[Rows]) -> None:
+    """The same batches in the same transactions: of the dossiers alone, or with their changes."""
     connection = await stage.connect(owner=True)
-    for batch in batches:
+    for batch in zip(*(rows.batches for rows in tables), strict=True):
         async with connection.transaction():
-            await connection.copy_to_table("copied", source=Source(batch), columns=columns, format="text")
+            for rows, data in zip(tables, batch, strict=True):
+                source = Source(data)
+                await connection.copy_to_table(rows.table, source=source, columns=rows.columns, format="text")
     await connection.close()
 
 
@@ -145,12 +159,14 @@ class Source:
         yield self.data
 
 
-async def encoded(stage: Stage, bounds: list[range]) -> tuple[list[bytes], list[str]]:
-    """The rows that a push has just written, in COPY's text form, batch by batch."""
+async def encoded(stage: Stage, bounds: list[range], table: str) -> Rows:
     connection = await stage.connect(owner=True)
-    columns = [row[0] for row in await connection.fetch(
-        "SELECT column_name FROM information_schema.columns WHERE table_name = 'dossier' ORDER BY ordinal_position"
-    )]  # fmt: skip
+    found = await connection.fetch(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = $1 AND is_identity = 'NO'"
+        " ORDER BY ordinal_position",
+        table,
+    )
+    columns = [row[0] for row in found]
     batches = []
     for batch in bounds:
         parts: list[bytes] = []
@@ -159,11 +175,11 @@ async def encoded(stage: Stage, bounds: list[range]) -> tuple[list[bytes], list[
             parts.append(data)
 
         codes = ", ".join(f"'{code(n)}'" for n in batch)
-        query = f"SELECT {', '.join(columns)} FROM dossier WHERE code IN ({codes})"
+        query = f"SELECT {', '.join(columns)} FROM {table} WHERE code IN ({codes})"
         await connection.copy_from_query(query, output=keep, format="text")
         batches.append(b"".join(parts))
     await connection.close()
-    return batches, columns
+    return Rows(f"copied_{table}", columns, batches)
 
 
 def main() -> None:
@@ -205,27 +221,34 @@ def main() -> None:
             ])  # fmt: skip
 
         push_messages()
-        rows = [asyncio.run(encoded(here, part)) for part in parts]
-        asyncio.run(here.execute("CREATE TABLE copied (LIKE dossier INCLUDING ALL)"))
-        times: dict[str, list[float]] = {"copy": [], "ndjson": [], "dongbo": []}
+        rows = [
+            [asyncio.run(encoded(here, part, table)) for table in ("dossier", "change")] for part in parts
+        ]
+        for table in ("dossier", "change"):
+            asyncio.run(here.execute(f"CREATE TABLE copied_{table} (LIKE {table} INCLUDING ALL)"))
+        ways: dict[str, Callable[[], float]] = {
+            "COPY of the dossiers": lambda: in_threads([
+                lambda tables=tables[:1]: asyncio.run(copy(here, tables)) for tables in rows
+            ]),
+            "COPY of dossiers and changes": lambda: in_threads([
+                lambda tables=tables: asyncio.run(copy(here, tables)) for tables in rows
+            ]),
+            "NDJSON push": push_ndjson,
+            "DongBoHoSoMC push": push_messages,
+        }  # fmt: skip
+        times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(options.runs):
-            for name in times:
-                asyncio.run(here.execute(reset, "TRUNCATE copied"))
-                if name == "copy":
-                    times[name].append(
-                        in_threads([
-                            lambda b=batches, c=columns: asyncio.run(copy(here, b, c)) for batches, columns in rows
-                        ])
-                    )  # fmt: skip
-                else:
-                    times[name].append(push_ndjson() if name == "ndjson" else push_messages())
+            for name, way in ways.items():
+                asyncio.run(here.execute(reset, "TRUNCATE copied_dossier, copied_change"))
+                times[name].append(way())
         rates = {name: options.rows / statistics.median(taken) for name, taken in times.items()}
+        dossiers, everything = (rates[name] for name in list(ways)[:2])
         print(
             f"{options.rows} first arrivals, {CLIENTS} clients, batches of {BATCH}, median of {options.runs} runs"
         )
-        print(f"bare COPY      {rates['copy']:>9,.0f} rows/s   (baseline)")
-        print(f"NDJSON push    {rates['ndjson']:>9,.0f} rows/s   ratio {rates['ndjson'] / rates['copy']:.2f}")
-        print(f"DongBoHoSoMC   {rates['dongbo']:>9,.0f} rows/s   ratio {rates['dongbo'] / rates['copy']:.2f}")
+        print(f"{'':<30}{'dossiers/s':>12}{'of COPY of dossiers':>22}{'of COPY of all rows':>22}")
+        for name, rate in rates.items():
+            print(f"{name:<30}{rate:>12,.0f}{rate / dossiers:>22.2f}{rate / everything:>22.2f}")
 
 
 if __name__ == "__main__":

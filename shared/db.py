@@ -53,9 +53,11 @@ async def driver(session: AsyncSession) -> asyncpg.Connection:
     arrays, which the ORM's layers would only slow down."""
     connection = await session.connection()
     raw = await connection.get_raw_connection()
-    # SQLAlchemy opens its transaction at the first statement it runs itself; make sure that it has.
-    await connection.exec_driver_sql("SELECT 1")
-    return cast(asyncpg.Connection, raw.driver_connection)
+    plain = cast(asyncpg.Connection, raw.driver_connection)
+    if not plain.is_in_transaction():
+        # SQLAlchemy opens its transaction at the first statement it runs itself; make sure that it has.
+        await connection.exec_driver_sql("SELECT 1")
+    return plain
 
 
 def rows_to_columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:

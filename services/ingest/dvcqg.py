@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.ingest import queries, receipts, service
 from services.ingest.normalise import Head, Refusal, Step
 from services.ingest.portals import national_messages
+from services.ingest.turns import in_turns
 from shared.access import Principal, authenticate
 from shared.db import session_scope
 from shared.errors import ChisoError, Forbidden, Invalid, TooLarge
@@ -131,7 +132,7 @@ async def integration(request: Request) -> Response:
                 raise Forbidden("Tài khoản không được phép đồng bộ hồ sơ.", "not an integrator")
             match call.service:
                 case "DongBoHoSoMC":
-                    heads = national_messages.heads(call.data, now=now)
+                    heads = await in_turns(national_messages.iter_heads(call.data, now=now))
                     outcome = await service.accept(
                         session,
                         portal=Portal.SENT,
@@ -149,7 +150,7 @@ async def integration(request: Request) -> Response:
                         outcome.known_before if _is_add(call.isUpdating) else set(),
                     )
                 case "CapNhatTienDoHoSoMC":
-                    steps = national_messages.steps(call.data, now=now)
+                    steps = await in_turns(national_messages.iter_steps(call.data, now=now))
                     await service.accept(
                         session,
                         portal=Portal.SENT,

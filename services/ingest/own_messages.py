@@ -6,7 +6,7 @@ The struct is the allow-list: any other field of an item is not decoded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -104,21 +104,20 @@ _PORTALS = {portal.value: portal for portal in Portal}
 _NO_STEPS: list[Step] = []
 
 
-def read_lines(lines: Sequence[bytes], *, position: int, now: datetime) -> list[Pushed | Refusal]:
+def read_lines(lines: Sequence[bytes], *, position: int, now: datetime) -> Iterator[Pushed | Refusal]:
     """One JSON object a line, the first at `position`. Decoded at once where all can be read, else one by one."""
     try:
         items = _decoder.decode_lines(b"\n".join(lines))
-        if len(items) != len(lines):
-            raise msgspec.DecodeError
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return [read(line, position=position + n, now=now) for n, line in enumerate(lines)]
-    rows: list[Pushed | Refusal] = []
+        items = []
+    if len(items) != len(lines):
+        yield from (read(line, position=position + n, now=now) for n, line in enumerate(lines))
+        return
     for n, item in enumerate(items):
         try:
-            rows.append(_pushed(item, now))
+            yield _pushed(item, now)
         except Invalid as error:
-            rows.append(refusal(error, position=position + n, raw=lines[n], item=item))
-    return rows
+            yield refusal(error, position=position + n, raw=lines[n], item=item)
 
 
 def read(raw: bytes | msgspec.Raw, *, position: int, now: datetime) -> Pushed | Refusal:

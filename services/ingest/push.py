@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from services.ingest import own_messages, receipts, service
 from services.ingest.normalise import Refusal, Refused, refusal
 from services.ingest.own_messages import Pushed
+from services.ingest.turns import in_turns
 from shared.db import session_scope
 from shared.errors import Invalid, Unreadable
 from shared.settings import Settings
@@ -175,7 +176,7 @@ async def _work(
     try:
         async for lines in _batches(chunks):
             now = settings.now()
-            items = _read_lines(lines, position, now)
+            items = await in_turns(_read_lines(lines, position, now))
             async with session_scope(engine) as session:
                 results = await store(session, items, sender=sender, now=now)
                 receipt = await give_receipt(
@@ -212,13 +213,13 @@ async def _work(
         answers.put_nowait(None)
 
 
-def _read_lines(lines: list[bytes | None], position: int, now: datetime) -> list[Pushed | Refusal]:
+def _read_lines(lines: list[bytes | None], position: int, now: datetime) -> Iterator[Pushed | Refusal]:
     if None not in lines:
         return own_messages.read_lines(lines, position=position, now=now)  # type: ignore[arg-type]
-    return [
+    return (
         _too_long(position + n) if line is None else own_messages.read(line, position=position + n, now=now)
         for n, line in enumerate(lines)
-    ]
+    )
 
 
 def _too_long(position: int) -> Refusal:

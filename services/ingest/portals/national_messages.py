@@ -91,11 +91,21 @@ _only_code = msgspec.json.Decoder(_CodeOnly).decode
 
 def heads(data: bytes | msgspec.Raw, *, now: datetime) -> list[Head | Refusal]:
     """The JSON array `data` of a DongBoHoSoMC call. Raises msgspec.DecodeError where it is no JSON array at all."""
-    return _read(data, _items, _item, head, now)
+    return list(iter_heads(data, now=now))
 
 
 def steps(data: bytes | msgspec.Raw, *, now: datetime) -> list[Step | Refusal]:
     """The JSON array `data` of a CapNhatTienDoHoSoMC call."""
+    return list(iter_steps(data, now=now))
+
+
+def iter_heads(data: bytes | msgspec.Raw, *, now: datetime) -> Iterator[Head | Refusal]:
+    """As heads(), item by item."""
+    return _read(data, _items, _item, head, now)
+
+
+def iter_steps(data: bytes | msgspec.Raw, *, now: datetime) -> Iterator[Step | Refusal]:
+    """As steps(), item by item."""
     return _read(data, _steps, _step, step, now)
 
 
@@ -105,7 +115,7 @@ def _read(
     single: msgspec.json.Decoder[Any],
     convert: Any,
     now: datetime,
-) -> list[Any]:
+) -> Iterator[Any]:
     raws: list[msgspec.Raw] | None = None
     try:
         items: Iterator[Any] = iter(whole.decode(data))
@@ -113,24 +123,21 @@ def _read(
         # Some item has a wrong type: read them one by one, so that only that one is refused.
         raws = _raws.decode(data)
         items = iter(raws)
-    rows: list[Any] = []
-    append = rows.append
     for position, item in enumerate(items):
         try:
-            append(convert(item if raws is None else single.decode(item), now))
+            yield convert(item if raws is None else single.decode(item), now)
         except Invalid as error:
             readable = item if raws is None else single.decode(item)
             # The bytes as they came where we have them; the decoded fields tell two refusals apart as well.
             raw = bytes(raws[position]) if raws is not None else _json.encode(item)
-            append(refusal(error, position=position, raw=raw, item=readable))
+            yield refusal(error, position=position, raw=raw, item=readable)
         except (msgspec.ValidationError, RecursionError) as error:
             field = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else "data"
             wrong = Refused(
                 field, f"{field}: sai kiểu dữ liệu, cần một chuỗi.", f"{field}: wrong type, expected a text"
             )
             refused = refusal(wrong, position=position, raw=bytes(item), item=None)
-            append(refused._replace(code=_code(item)))
-    return rows
+            yield refused._replace(code=_code(item))
 
 
 def _code(raw: msgspec.Raw) -> str | None:
