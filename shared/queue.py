@@ -44,7 +44,6 @@ class Taken:
     consumer: Consumer
     rows: list[tuple[datetime, int, str]]
     codes: list[str]
-    oldest_queued_at: datetime | None
 
 
 async def enqueue(
@@ -90,7 +89,7 @@ async def enqueue_wake(
 async def take(session: AsyncSession, *, consumer: Consumer, now: datetime, limit: int = 1000) -> Taken:
     """The due rows of a consumer that no other worker holds; they stay locked until the transaction ends."""
     rows = await (await driver(session)).fetch(
-        "SELECT wake_at, id, code, queued_at FROM change WHERE consumer = $1 AND wake_at <= $2"
+        "SELECT wake_at, id, code FROM change WHERE consumer = $1 AND wake_at <= $2"
         " ORDER BY wake_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
         consumer,
         now,
@@ -100,7 +99,6 @@ async def take(session: AsyncSession, *, consumer: Consumer, now: datetime, limi
         consumer=consumer,
         rows=[(row["wake_at"], row["id"], row["code"]) for row in rows],
         codes=sorted({row["code"] for row in rows}),
-        oldest_queued_at=min((row["queued_at"] for row in rows), default=None),
     )
 
 
