@@ -51,7 +51,8 @@ async def read(session: AsyncSession, *, now: datetime) -> Coverage:
     connection = await driver(session)
     backlog = {consumer: Backlog(0, None) for consumer in Consumer}
     for consumer, due, oldest in await connection.fetch(
-        "SELECT consumer, count(*), min(wake_at) FROM change WHERE wake_at <= $1 GROUP BY consumer", now
+        "SELECT consumer, sum(cardinality(codes)), min(wake_at) FROM change WHERE wake_at <= $1 GROUP BY consumer",
+        now,
     ):
         backlog[Consumer(consumer)] = Backlog(due, oldest)
     through = dict(

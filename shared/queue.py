@@ -1,7 +1,7 @@
-"""The change queue (architecture.md §4): who changed, for whom, from when on. And the workers' signs of life.
+"""The change queue (architecture.md §4, ADR 0011): who changed, for whom, from when on. And the workers' signs of life.
 
-A producer writes one row per consumer and changed code in the transaction of the change. A worker takes the due
-rows, oldest first, with FOR UPDATE SKIP LOCKED, works, deletes them and commits: a crash gives them back.
+A producer writes rows of up to PACK codes per consumer in the transaction of the change. A worker takes the due rows,
+oldest first, with FOR UPDATE SKIP LOCKED, works, deletes them and commits: a crash gives them back.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ PROCEDURES = "procedures"
 """Reserved code: the decisions or the national list of procedures changed (written for reconcile by the end of
 a procedures pull and by POST /v1/decisions). Only reconcile's worker reads it so; canonical dossier codes are
 upper-case, and a dossier whose code is this very text is compared as well."""
+PACK = 1000
+"""Codes of one row at most: what one take works off in one transaction."""
 POLL_SECONDS = 2.0
 """How long a delayed row or a lost notice can go unnoticed."""
 POSTPONED = timedelta(minutes=10)
@@ -42,80 +44,101 @@ class Taken:
     """What one take holds: the keys of the queue's rows, and the distinct codes in key order."""
 
     consumer: Consumer
-    rows: list[tuple[datetime, int, str]]
+    rows: list[tuple[datetime, int]]
     codes: list[str]
 
 
 async def enqueue(
     session: AsyncSession, codes: Iterable[str], *, consumers: Sequence[Consumer], now: datetime
 ) -> int:
-    """Append one row per code and consumer, due at once. Returns the number of codes."""
+    """Append the codes for each consumer, due at once. Returns the number of codes."""
     unique = sorted(set(codes))
     if unique:
         connection = await driver(session)
-        await connection.execute(
-            "INSERT INTO change (code, consumer, wake_at, queued_at) SELECT code, consumer, $3, $3"
-            " FROM unnest($1::text[]) AS c(code), unnest($2::text[]) AS w(consumer) ORDER BY code",
-            unique,
-            list(consumers),
-            now,
-        )
+        for start in range(0, len(unique), PACK):
+            await connection.execute(
+                "INSERT INTO change (consumer, wake_at, queued_at, codes)"
+                " SELECT consumer, $3, $3, $1::text[] FROM unnest($2::text[]) AS w(consumer)",
+                unique[start : start + PACK],
+                list(consumers),
+                now,
+            )
         await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
     return len(unique)
 
 
-def appending(rows: str) -> str:
-    """SQL that appends what `rows` selects (code, consumer, wake_at, queued_at), as a part of a larger set-based
-    statement. Who runs it notifies CHANNEL where workers should not wait for their poll."""
-    return f"INSERT INTO change (code, consumer, wake_at, queued_at) {rows}"
+def appending(codes: str, *, consumers: Sequence[Consumer], at: str) -> str:
+    """SQL that appends what the subquery `codes` selects (a column `code`), due at `at`, as a part of a larger
+    set-based statement. Who runs it notifies CHANNEL where workers should not wait for their poll."""
+    values = ", ".join(f"('{consumer.value}')" for consumer in consumers)
+    return f"""INSERT INTO change (consumer, wake_at, queued_at, codes)
+      SELECT consumer, {at}, {at}, codes FROM (
+        SELECT array_agg(code) AS codes FROM (
+          SELECT code, (row_number() OVER () - 1) / {PACK} AS pack FROM ({codes}) AS told) AS packed
+        GROUP BY pack) AS packs, (VALUES {values}) AS c(consumer)"""  # noqa: S608 - names are ours
 
 
 async def enqueue_wake(
     session: AsyncSession, wakes: Sequence[tuple[str, datetime]], *, consumer: Consumer, now: datetime
 ) -> None:
-    """Append delayed rows: (code, the moment at which its judgement changes without any message)."""
+    """Append delayed rows: (code, the moment at which its judgement changes without any message). The codes of one
+    moment share rows: most appointments end with a working day."""
     if wakes:
-        ordered = sorted(wakes)
-        await (await driver(session)).execute(
-            "INSERT INTO change (code, consumer, wake_at, queued_at) SELECT code, $3, wake_at, $4"
-            " FROM unnest($1::text[], $2::timestamptz[]) AS w(code, wake_at) ORDER BY code",
-            [code for code, _ in ordered],
-            [at for _, at in ordered],
-            consumer,
-            now,
+        packed: dict[datetime, list[str]] = {}
+        for code, at in sorted(set(wakes)):
+            packed.setdefault(at, []).append(code)
+        rows = [
+            (at, codes[start : start + PACK])
+            for at, codes in sorted(packed.items())
+            for start in range(0, len(codes), PACK)
+        ]
+        await (await driver(session)).executemany(
+            "INSERT INTO change (consumer, wake_at, queued_at, codes) VALUES ($1, $2, $3, $4)",
+            [(consumer, at, now, codes) for at, codes in rows],
         )
 
 
-async def take(session: AsyncSession, *, consumer: Consumer, now: datetime, limit: int = 1000) -> Taken:
-    """The due rows of a consumer that no other worker holds; they stay locked until the transaction ends."""
-    rows = await (await driver(session)).fetch(
-        "SELECT wake_at, id, code FROM change WHERE consumer = $1 AND wake_at <= $2"
-        " ORDER BY wake_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
+async def take(session: AsyncSession, *, consumer: Consumer, now: datetime, limit: int = PACK) -> Taken:
+    """The due rows of a consumer that no other worker holds, until they hold `limit` codes or a little more; they stay
+    locked until the transaction ends."""
+    rows: list[tuple[datetime, int]] = []
+    codes: set[str] = set()
+    # A cursor locks a row only when it is read: what this take does not need stays free for another worker.
+    cursor = await (await driver(session)).cursor(
+        "SELECT wake_at, id, codes FROM change WHERE consumer = $1 AND wake_at <= $2"
+        " ORDER BY wake_at, id FOR UPDATE SKIP LOCKED",
         consumer,
         now,
-        limit,
     )
-    return Taken(
-        consumer=consumer,
-        rows=[(row["wake_at"], row["id"], row["code"]) for row in rows],
-        codes=sorted({row["code"] for row in rows}),
-    )
+    largest = PACK
+    while len(codes) < limit:
+        wanted = max(1, (limit - len(codes)) // largest)
+        found = await cursor.fetch(wanted)
+        for row in found:
+            rows.append((row["wake_at"], row["id"]))
+            codes.update(row["codes"])
+        if len(found) < wanted:
+            break
+        largest = max(len(row["codes"]) for row in found)
+    return Taken(consumer=consumer, rows=rows, codes=sorted(codes))
 
 
 async def finish(session: AsyncSession, taken: Taken) -> None:
     """Delete what was taken, in the same transaction as the work."""
     await (await driver(session)).execute(
-        "DELETE FROM change c USING unnest($2::timestamptz[], $3::bigint[], $4::text[]) AS t(wake_at, id, code)"
-        " WHERE c.consumer = $1 AND c.wake_at = t.wake_at AND c.id = t.id AND c.code = t.code",
+        "DELETE FROM change c USING unnest($2::timestamptz[], $3::bigint[]) AS t(wake_at, id)"
+        " WHERE c.consumer = $1 AND c.wake_at = t.wake_at AND c.id = t.id",
         taken.consumer,
-        *rows_to_columns(taken.rows, 3),
+        *rows_to_columns(taken.rows, 2),
     )
 
 
 async def pending(session: AsyncSession, *, now: datetime) -> dict[str, int]:
-    """Due rows per consumer: how far the workers are behind."""
+    """Due codes per consumer: how far the workers are behind."""
     result = await session.execute(
-        text("SELECT consumer, count(*) AS count FROM change WHERE wake_at <= :now GROUP BY consumer"),
+        text(
+            "SELECT consumer, sum(cardinality(codes)) AS count FROM change WHERE wake_at <= :now GROUP BY consumer"
+        ),
         {"now": now},
     )
     counts = {consumer.value: 0 for consumer in Consumer}
@@ -151,7 +174,7 @@ Tick = Callable[[AsyncEngine, datetime], Awaitable[None]]
 
 
 async def work_once(
-    engine: AsyncEngine, *, consumer: Consumer, work: Work, now: datetime, limit: int = 1000
+    engine: AsyncEngine, *, consumer: Consumer, work: Work, now: datetime, limit: int = PACK
 ) -> int:
     """One take in one transaction. Returns the number of codes worked off. Where one of them breaks the work, the
     take is worked off code by code, and only that one is put off."""
@@ -176,7 +199,7 @@ async def _one_by_one(
     async with session_scope(engine) as session:
         taken = await take(session, consumer=consumer, now=now, limit=limit)
         for code in taken.codes:
-            alone = replace(taken, rows=[row for row in taken.rows if row[2] == code], codes=[code])
+            alone = replace(taken, rows=[], codes=[code])
             try:
                 async with session.begin_nested():
                     await work(session, alone, now)
@@ -190,7 +213,7 @@ async def _one_by_one(
 
 
 async def drain(
-    engine: AsyncEngine, *, consumer: Consumer, work: Work, now: datetime, limit: int = 1000
+    engine: AsyncEngine, *, consumer: Consumer, work: Work, now: datetime, limit: int = PACK
 ) -> int:
     """Work until nothing is due at `now`. Returns the number of codes worked off."""
     total = 0

@@ -292,7 +292,7 @@ async def kill_at_random(place: Installation, seconds: float, killed: Counter[st
 
 
 # What waits for a look-up waits for the next pull of the nation.
-DUE = "SELECT count(*) FROM change WHERE wake_at <= :now AND consumer <> 'lookups'"
+DUE = "SELECT count(*) FROM change, unnest(codes) AS code WHERE wake_at <= :now AND consumer <> 'lookups'"
 
 
 async def at_rest(place: Installation, engine: AsyncEngine) -> None:

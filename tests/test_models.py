@@ -12,6 +12,7 @@ TABLES: dict[str, Table] = dict(Record.metadata.tables)
 """By name; importing shared.models has registered all of them."""
 
 SMALL = {
+    "change",
     "api_key",
     "decision",
     "decision_row",

@@ -217,15 +217,15 @@ async def open_period(session: AsyncSession, *, now: datetime) -> int | None:
     if mine is None:
         return None
     await connection.execute("LOCK TABLE assessment IN SHARE MODE")
-    status: str = await connection.execute(
-        queue.appending(
-            "SELECT DISTINCT code, $1, $2::timestamptz, $2::timestamptz FROM assessment"
-            " WHERE open ORDER BY code"
-        ),
-        Consumer.INDICATORS.value,
+    appending = queue.appending(
+        "SELECT DISTINCT code FROM assessment WHERE open ORDER BY code",
+        consumers=(Consumer.INDICATORS,),
+        at="$1::timestamptz",
+    )
+    carried: int = await connection.fetchval(
+        f"WITH queued AS ({appending} RETURNING cardinality(codes) AS n) SELECT coalesce(sum(n), 0) FROM queued",  # noqa: S608
         now,
     )
-    carried = int(status.rpartition(" ")[2])
     await connection.execute("UPDATE period_opened SET carried = $2 WHERE period = $1", month, carried)
     await connection.execute("SELECT pg_notify($1, '')", queue.CHANNEL)
     return carried

@@ -219,8 +219,9 @@ async def follow_tree(session: AsyncSession, since: TreeStamp, *, now: datetime)
             session, connection, called, {row["name_key"] for row in names}, now=now
         )
     appending = queue.appending(
-        "SELECT DISTINCT d.code, 'indicators', $2::timestamptz, $2::timestamptz"
-        " FROM dossier d JOIN touched USING (unit_code)"
+        "SELECT DISTINCT d.code FROM dossier d JOIN touched USING (unit_code)",
+        consumers=(Consumer.INDICATORS,),
+        at="$2::timestamptz",
     )
     await connection.execute(
         f"""

@@ -49,7 +49,7 @@ async def admit(session: AsyncSession, *, now: datetime, limit: int = 5000) -> i
         taken.codes,
     )
     await queue.finish(session, taken)
-    return len(taken.rows)
+    return len(taken.codes)
 
 
 async def put_aside(session: AsyncSession, *, before: datetime) -> None:

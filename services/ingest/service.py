@@ -79,11 +79,11 @@ _MAKE_INCOMING = f"""CREATE TEMPORARY TABLE IF NOT EXISTS incoming_head
   ({", ".join(f"{name} {kind}" for name, kind in _HEAD.items())}) ON COMMIT DELETE ROWS"""
 
 _QUEUE = queue.appending(
-    "SELECT code, consumer, $3, $3 FROM written, (VALUES ('reconcile'), ('indicators')) AS c(consumer)"
+    "SELECT code FROM written", consumers=(Consumer.RECONCILE, Consumer.INDICATORS), at="$3"
 )
 
 _QUEUE_LOOKUPS = queue.appending(
-    "SELECT code, 'lookups', $3, $3 FROM written WHERE inserted AND $1 <> 'national'"
+    "SELECT code FROM written WHERE inserted AND $1 <> 'national'", consumers=(Consumer.LOOKUPS,), at="$3"
 )
 
 _WRITE_HEADS = f"""

@@ -216,7 +216,7 @@ async def _wake_at_next_effect(session: AsyncSession, *, now: datetime) -> None:
         return
     moment = datetime.combine(day, time(), TZ)
     waiting = await (await driver(session)).fetchval(
-        "SELECT 1 FROM change WHERE code = $1 AND consumer = $2 AND wake_at = $3",
+        "SELECT 1 FROM change WHERE $1 = ANY(codes) AND consumer = $2 AND wake_at = $3",
         queue.PROCEDURES,
         Consumer.RECONCILE.value,
         moment,

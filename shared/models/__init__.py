@@ -50,7 +50,6 @@ DOSSIER_SIZED = frozenset(
         "dossier",
         "dossier_step",
         "presence",
-        "change",
         "comparison",
         "assessment",
         "assessment_period",

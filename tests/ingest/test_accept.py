@@ -55,7 +55,7 @@ async def queued(session: AsyncSession) -> list[tuple[str, str]]:
     """What reconcile and indicators are told; the look-ups' own rows apart."""
     return await rows(
         session,
-        "SELECT consumer, code FROM change WHERE consumer IN ('reconcile', 'indicators')"
+        "SELECT consumer, code FROM change, unnest(codes) AS code WHERE consumer IN ('reconcile', 'indicators')"
         " ORDER BY consumer, code",
     )
 

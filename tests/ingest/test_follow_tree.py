@@ -30,7 +30,9 @@ async def put(session: AsyncSession) -> None:
 
 
 async def queued(session: AsyncSession) -> list[tuple[str, str]]:
-    rows = await session.execute(text("SELECT code, consumer FROM change ORDER BY 1, 2"))
+    rows = await session.execute(
+        text("SELECT code, consumer FROM change, unnest(codes) AS code ORDER BY 1, 2")
+    )
     return [(code, consumer) for code, consumer in rows]
 
 

@@ -107,7 +107,9 @@ async def test_the_national_export_in_its_true_form(engine: AsyncEngine, setting
         ("1.015027", "Xét hưởng chế độ trợ cấp", "Bộ Công an", "Chính sách", False, False),
         ("2.000480", "Có phần đuôi", None, None, False, False),
     ]
-    assert [row.code for row in await rows(engine, "SELECT code FROM change")] == ["procedures"]
+    assert [row.code for row in await rows(engine, "SELECT code FROM change, unnest(codes) AS code")] == [
+        "procedures"
+    ]
 
 
 async def test_only_a_complete_list_withdraws(engine: AsyncEngine, settings: Settings) -> None:

@@ -162,7 +162,9 @@ async def test_what_was_sent_while_a_walk_ended_is_judged_by_its_word(
             )
             await session.execute(text("DELETE FROM change"))  # compared, by what was known before
         assert await pull.run_one(engine, here, *DOSSIERS) == run_id
-    assert await column(engine, "SELECT code FROM change WHERE consumer = 'reconcile'") == [late]
+    assert await column(
+        engine, "SELECT code FROM change, unnest(codes) AS code WHERE consumer = 'reconcile'"
+    ) == [late]
     assert await column(engine, "SELECT state FROM sync_run") == ["done"]
 
 
@@ -337,7 +339,10 @@ async def test_end_of_a_walk_is_news_about_what_the_province_lacks(
     async with serving(there) as url:
         here = leading_to(settings, url)
         await provincial_dossiers(await begin(engine, here))
-        waiting = "SELECT DISTINCT code FROM change WHERE consumer = 'reconcile' AND code LIKE '%-010_'"
+        waiting = (
+            "SELECT DISTINCT code FROM change, unnest(codes) AS code"
+            " WHERE consumer = 'reconcile' AND code LIKE '%-010_'"
+        )
         assert await column(engine, waiting) == ["H31.135-260803-0100"]
         async with session_scope(engine) as session:
             await session.execute(text("DELETE FROM change"))

@@ -61,7 +61,9 @@ async def test_copies_equal_the_nation_and_what_is_not_listed_is_absent(
     absent = await rows(engine, "SELECT code, checked_at, via FROM presence WHERE found = false")
     assert {row.code for row in absent} == set(received) - set(shown)
     assert {(row.checked_at, row.via) for row in absent} == {(ANCHOR, "list")}
-    waiting = await column(engine, "SELECT DISTINCT code FROM change WHERE consumer = 'reconcile'")
+    waiting = await column(
+        engine, "SELECT DISTINCT code FROM change, unnest(codes) AS code WHERE consumer = 'reconcile'"
+    )
     assert set(waiting) >= {row.code for row in absent} | set(shown)
 
 
@@ -129,7 +131,7 @@ async def test_a_receipt_on_another_day_is_no_absence(engine: AsyncEngine, setti
     async with serving(nation) as url:
         await pull.run_one(engine, leading_to(settings, url), *LIST, retry=QUICK)
     assert await rows(engine, "SELECT code, found FROM presence WHERE checked_at IS NOT NULL") == [(B, False)]
-    assert set(await column(engine, "SELECT code FROM change")) == {A, B}
+    assert set(await column(engine, "SELECT code FROM change, unnest(codes) AS code")) == {A, B}
 
 
 async def test_a_refused_item_is_there_all_the_same(engine: AsyncEngine, settings: Settings) -> None:
@@ -160,7 +162,7 @@ async def test_what_is_no_longer_listed_has_vanished_and_may_come_back(
         assert await rows(engine, "SELECT code, checked_at FROM presence WHERE found = false") == [
             (B, NOW + timedelta(hours=1))
         ]
-        assert set(await column(engine, "SELECT code FROM change")) == {B}
+        assert set(await column(engine, "SELECT code FROM change, unnest(codes) AS code")) == {B}
         nation.items[B] = kept
         await pull.run_one(engine, at(here, NOW + timedelta(hours=2)), *LIST, retry=QUICK)
     assert await column(engine, gone) == []

@@ -144,7 +144,9 @@ async def test_procedures_of_the_sandbox(engine: AsyncEngine, settings: Settings
         assert row.listed_at == row.record_at == NOW
         assert row.withdrawn_at is None
         assert row.record["MATTHC"] == code
-    assert await column(engine, "SELECT code FROM change WHERE consumer = 'reconcile'") == ["procedures"]
+    assert await column(
+        engine, "SELECT code FROM change, unnest(codes) AS code WHERE consumer = 'reconcile'"
+    ) == ["procedures"]
     (run,) = await rows(engine, "SELECT * FROM sync_run")
     assert (run.state, run.complete, run.items, run.total) == ("done", True, len(listed), len(listed))
     assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW]
@@ -262,7 +264,7 @@ async def test_a_changed_duration_wakes_its_dossiers(engine: AsyncEngine, settin
             await session.execute(text("DELETE FROM change"))
         nation.records["1.001193"] = details("1.001193", days="5")
         await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
-    assert await rows(engine, "SELECT code, consumer FROM change ORDER BY 1") == [
+    assert await rows(engine, "SELECT code, consumer FROM change, unnest(codes) AS code ORDER BY 1") == [
         ("H31.135-260803-0002", "indicators"),
         ("procedures", "reconcile"),
     ]
@@ -292,7 +294,7 @@ async def test_a_duration_that_changed_in_a_run_that_failed_wakes_its_dossiers_l
                 await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
         nation.records["1.001612"] = details("1.001612")
         await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
-        woken = "SELECT code FROM change WHERE consumer = 'indicators'"
+        woken = "SELECT code FROM change, unnest(codes) AS code WHERE consumer = 'indicators'"
         assert await column(engine, woken) == [make.CODE]
         await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
     assert await column(engine, woken) == [make.CODE], "once"

@@ -74,7 +74,10 @@ async def test_one_result_per_item_and_the_rest_goes_on(engine: AsyncEngine, set
         "mã lạ 2026/17": False,
     }
     assert (await rows(engine, "SELECT count(*) FROM quarantine"))[0][0] == 8
-    changes = await rows(engine, "SELECT consumer, count(*) FROM change GROUP BY consumer ORDER BY consumer")
+    changes = await rows(
+        engine,
+        "SELECT consumer, count(*) FROM change, unnest(codes) AS code GROUP BY consumer ORDER BY consumer",
+    )
     assert [tuple(row) for row in changes] == [("indicators", 3), ("lookups", 3), ("reconcile", 3)]
 
 
@@ -88,7 +91,9 @@ async def test_newer_wins_older_is_stale_same_is_unchanged(engine: AsyncEngine, 
             results.append(answer.json()["items"][0]["result"])
     assert results == ["accepted", "stale", "unchanged", "accepted"]
     assert (await rows(engine, "SELECT status FROM dossier"))[0][0] == 10
-    queued = (await rows(engine, "SELECT count(*) FROM change WHERE consumer = 'reconcile'"))[0][0]
+    queued = (
+        await rows(engine, "SELECT count(*) FROM change, unnest(codes) AS code WHERE consumer = 'reconcile'")
+    )[0][0]
     assert queued == 2, "nothing for stale and unchanged"
 
 

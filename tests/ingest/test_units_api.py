@@ -128,7 +128,9 @@ async def test_an_alias_resolves_what_came_before(http: httpx.AsyncClient, engin
         ("H31.135-260802-0002",),
         ("HS-3",),
     ]
-    queued = await rows(engine, "SELECT consumer, count(*) FROM change GROUP BY 1 ORDER BY 1")
+    queued = await rows(
+        engine, "SELECT consumer, count(*) FROM change, unnest(codes) AS code GROUP BY 1 ORDER BY 1"
+    )
     assert queued == [("indicators", 3), ("reconcile", 3)]
     # It was wrong: the same again, with another unit, also for what the alias had found.
     answer = await http.put(f"/v1/unit-aliases/ubnd  {WINDOW.lower()}", json={"unit_code": "H31.16"})

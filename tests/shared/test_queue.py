@@ -41,7 +41,9 @@ async def put(
 async def left(engine: AsyncEngine, consumer: Consumer = RECONCILE) -> list[str]:
     async with session_scope(engine) as session:
         found = await session.scalars(
-            text("SELECT code FROM change WHERE consumer = :consumer ORDER BY wake_at, id"),
+            text(
+                "SELECT code FROM change, unnest(codes) AS code WHERE consumer = :consumer ORDER BY wake_at, id"
+            ),
             {"consumer": consumer.value},
         )
         return list(found)
@@ -119,8 +121,16 @@ async def test_a_change_that_commits_late_is_not_passed_over(engine: AsyncEngine
     assert seen.codes == ["fast", "slow"]
 
 
+async def test_a_large_change_is_taken_in_packs(engine: AsyncEngine) -> None:
+    await put(engine, *(f"c{n:04}" for n in range(2 * queue.PACK + 1)))
+    seen = Seen()
+    assert [await once(engine, seen) for _ in range(4)] == [queue.PACK, queue.PACK, 1, 0]
+    assert seen.codes == [f"c{n:04}" for n in range(2 * queue.PACK + 1)]
+
+
 async def test_two_workers_share_the_queue(engine: AsyncEngine) -> None:
-    await put(engine, *(f"c{n:02}" for n in range(20)))
+    for n in range(20):
+        await put(engine, f"c{n:02}")
     first, second = Seen(), Seen()
     first.hold.clear()
     holding = asyncio.create_task(once(engine, first, limit=12))
@@ -135,7 +145,8 @@ async def test_two_workers_share_the_queue(engine: AsyncEngine) -> None:
 
 async def test_many_workers_do_each_row_once(engine: AsyncEngine) -> None:
     codes = [f"c{n:03}" for n in range(200)]
-    await put(engine, *codes)
+    for start in range(0, 200, 8):
+        await put(engine, *codes[start : start + 8])
     seen = [Seen() for _ in range(5)]
 
     async def drain(mine: Seen) -> None:
