@@ -197,7 +197,7 @@ def _keys(year: int, month: int) -> tuple[str, str, str]:
     )
 
 
-def periods_between(start: datetime, end: datetime) -> list[Period]:
+def periods_between(start: datetime, end: datetime) -> tuple[Period, ...]:
     """All months, then quarters, then years that begin by `end` and are not over at `start`; both are aware.
 
     That is the rule by which a dossier belongs to a period (indicators.md §3: received before the period's
@@ -205,11 +205,17 @@ def periods_between(start: datetime, end: datetime) -> list[Period]:
     to that period too. With end before start (an impossible record) only periods that hold both are left.
     """
     first, last = local_day(start), local_day(end)
-    return [
+    return _periods(first.year, first.month, last.year, last.month)
+
+
+@lru_cache(maxsize=16_384)
+def _periods(year: int, month: int, last_year: int, last_month: int) -> tuple[Period, ...]:
+    first, last = date(year, month, 1), date(last_year, last_month, 1)
+    return tuple(
         _numbered(kind, count)
         for kind in _PARTS
         for count in range(_count(kind, first), _count(kind, last) + 1)
-    ]
+    )
 
 
 def local_day(moment: datetime) -> date:
@@ -396,29 +402,39 @@ def working_time(start: datetime, end: datetime) -> timedelta:
     """Time of working sessions between two aware moments; nothing where `end` is not after `start`."""
     if end <= start:
         return timedelta()
-    first, last = local_day(start), local_day(end)
-    time_worked = _worked_by(end.astimezone(TZ)) - _worked_by(start.astimezone(TZ))
-    if first == last:
-        return time_worked
-    # The days from the first on, up to and without the last.
-    if _sessions(first) == _sessions(last):
-        between = working_days_between(first, last) + is_working_day(first) - is_working_day(last)
-        return time_worked + between * _session_time(last)
-    days = (first + timedelta(days=n) for n in range((last - first).days))
-    return time_worked + sum((_session_time(day) for day in days if is_working_day(day)), timedelta())
+    first, last = start.astimezone(TZ), end.astimezone(TZ)
+    worked = _worked_by(last) - _worked_by(first)
+    for year in range(first.year, last.year):
+        worked += _worked(year)[-1]
+    return worked
+
+
+@lru_cache(maxsize=256)
+def _worked(year: int) -> tuple[timedelta, ...]:
+    """Working time of a year before each of its days; the last entry: in the whole year."""
+    day, total = date(year, 1, 1), timedelta()
+    before = [total]
+    while day.year == year:
+        if is_working_day(day):
+            total += sum((end - begin for begin, end in _sessions(day)), timedelta())
+        before.append(total)
+        day += timedelta(days=1)
+    return tuple(before)
 
 
 def _worked_by(moment: datetime) -> timedelta:
-    """Working time of the moment's day until then."""
+    """Working time of the moment's year until then; the moment is in TZ."""
     day = moment.date()
-    if not is_working_day(day):
-        return timedelta()
-    passed = moment.replace(tzinfo=None) - datetime.combine(day, time())
-    return sum((max(min(passed, end) - begin, timedelta()) for begin, end in _sessions(day)), timedelta())
-
-
-def _session_time(day: date) -> timedelta:
-    return sum((end - begin for begin, end in _sessions(day)), timedelta())
+    before = _worked(day.year)
+    number = day.toordinal() - date(day.year, 1, 1).toordinal()
+    worked = before[number]
+    if worked == before[number + 1]:
+        return worked
+    passed = moment.replace(tzinfo=None) - datetime(day.year, day.month, day.day)  # noqa: DTZ001 - both without zone
+    for begin, end in _sessions(day):
+        if passed > begin:
+            worked += min(passed, end) - begin
+    return worked
 
 
 # --- export days --------------------------------------------------------------------------------------------

@@ -314,8 +314,9 @@ FINDINGS = (
     " FROM finding ORDER BY subject, code, kind, key"
 )
 JUDGED = (
-    "SELECT (p.code, p.basis, p.period, unit_code, procedure_code, bits, reason, end_at, deadline_at, elapsed_seconds,"
-    " working_seconds, source, open)::text FROM assessment_period p JOIN assessment USING (code, basis) ORDER BY 1"
+    "SELECT (p.code, a.basis, p.basis, p.period, unit_code, procedure_code, bits, reason, end_at, deadline_at,"
+    " elapsed_seconds, working_seconds, source, open)::text FROM assessment_period p"
+    " JOIN assessment a ON a.code = p.code AND p.basis IN (a.basis, 'both') ORDER BY 1"
 )
 TWICE = {
     "dossier": "code, portal",

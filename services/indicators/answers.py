@@ -315,7 +315,7 @@ def _copy(bits: int) -> str:
 
 def dossier(code: str, found: Assessed) -> schemas.DossierAssessmentView:
     bases = []
-    for head in found.heads:
+    for head in found.heads if found.assessed_at is not None else ():
         told = explain_source(head["source"])
         bases.append(
             schemas.DossierBasisView(
@@ -325,9 +325,9 @@ def dossier(code: str, found: Assessed) -> schemas.DossierAssessmentView:
                 why=told.vi,
                 citation=told.citation,
                 open=head["open"],
-                assessed_at=head["assessed_at"],
+                assessed_at=found.assessed_at,
                 next_change_at=head["wake_at"],
-                periods=[_dossier_period(row) for row in found.periods if row["basis"] == head["basis"]],
+                periods=[_dossier_period(row) for row in found.periods_of(head["basis"])],
             )
         )
     return schemas.DossierAssessmentView(code=code, bases=bases)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import asyncpg
 
-from services.indicators.rules.facts import Copy, Duration, Facts, Supplement, choose
+from services.indicators.rules.facts import Copy, Duration, Facts, Supplement, asks_for_steps, choose
 from services.indicators.rules.units import UnitSpan, UnitTree
+from shared.reasons import Source
 from shared.settings import get_settings
 from shared.vocabulary import TERMINAL, Basis, DurationUnit, Portal
 
 _COPIES = """
-SELECT code, portal, known, vanished_at IS NOT NULL AS vanished, cancelled, version, status, received_at,
-due_at,
-       finished_at, returned_at, rejected_at, supplements::text AS supplements, step_status,
-       step_status_at, unit_code, procedure_code
+SELECT code, portal, known, vanished_at IS NOT NULL, cancelled, version, status, received_at, due_at,
+       finished_at, returned_at, rejected_at, supplements::text, step_status_at, step_status,
+       unit_code, procedure_code
 FROM dossier WHERE code = ANY($1::text[])
 """
 # The latest step of each end state: a dossier that was taken up again ends when it ends again.
@@ -31,63 +32,110 @@ SELECT code, max_duration, duration_unit FROM procedure
 WHERE code = ANY($1::text[]) AND max_duration IS NOT NULL AND duration_unit = ANY($2::text[])
 """
 _UNITS = "SELECT code, valid_from, valid_to, name, level, successor_code FROM unit"
+_PORTALS = {portal.value: portal for portal in Portal}
+_UNITS_OF_DURATION = {unit.value: unit for unit in DurationUnit}
+_ENDS = sorted(TERMINAL)
+
+_tree: tuple[list[asyncpg.Record], UnitTree] | None = None
+"""The tree built last, and the rows that it was built from."""
 
 
 async def unit_tree(connection: asyncpg.Connection) -> UnitTree:
-    """The whole dated tree: some hundred rows."""
-    return UnitTree((UnitSpan(*row) for row in await connection.fetch(_UNITS)), get_settings().province_code)
+    """The whole dated tree: some hundred rows, read each time; built again, with all that it remembers, only where they
+    differ from those of the last time."""
+    global _tree
+    rows = await connection.fetch(_UNITS)
+    province = get_settings().province_code
+    if _tree is None or _tree[0] != rows or _tree[1].province != province:
+        _tree = rows, UnitTree((UnitSpan(*row) for row in rows), province)
+    return _tree[1]
 
 
-async def facts_of(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[tuple[str, Basis], Facts]:
-    """(code, basis) → the copy that counts, with what belongs to it, for each of the codes on each basis."""
-    steps: dict[tuple[str, str], dict[int, datetime]] = {}
-    for code, portal, status, at in await connection.fetch(_STEPS, codes, sorted(TERMINAL)):
-        steps.setdefault((code, portal), {})[status] = at
+class Both(NamedTuple):
+    """What is judged of a dossier on each basis."""
+
+    counted: Facts
+    provincial: Facts
+
+
+async def facts_of(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[str, Both]:
+    """Code → the copies that count, with what belongs to them, for each of the codes. Steps, proofs and maxima are read
+    only of the dossiers whose judgement asks for them."""
     copies: dict[str, list[Copy]] = {code: [] for code in codes}
     for row in await connection.fetch(_COPIES, codes):
-        copies[row["code"]].append(_copy(row, steps.get((row["code"], row["portal"]), {})))
-    presence = dict(await connection.fetch(_PRESENCE, codes, Portal.NATIONAL.value))
-    maxima = await _maxima(connection, {copy.procedure_code for group in copies.values() for copy in group})
-    facts = {}
-    for code, group in copies.items():
-        for basis in Basis:
-            source, chosen = choose(group, presence.get(code), basis)
-            maximum = maxima.get(chosen.procedure_code or "") if chosen else None
-            facts[code, basis] = Facts(source, chosen, maximum)
-    return facts
+        copies[row[0]].append(_copy(row))
+    await _add_steps(connection, copies)
+    chosen = {code: choose(group, None, Basis.COUNTED) for code, group in copies.items()}
+    if unproved := [code for code, (source, _) in chosen.items() if source is Source.SENT_UNCONFIRMED]:
+        for code, found in await connection.fetch(_PRESENCE, unproved, Portal.NATIONAL.value):
+            chosen[code] = choose(copies[code], found, Basis.COUNTED)
+    provincial = {code: choose(group, None, Basis.PROVINCIAL) for code, group in copies.items()}
+    maxima = await _maxima(connection, [copy for each in (chosen, provincial) for _, copy in each.values()])
+    return {code: Both(_facts(*chosen[code], maxima), _facts(*provincial[code], maxima)) for code in copies}
 
 
-async def _maxima(connection: asyncpg.Connection, procedures: set[str | None]) -> dict[str, Duration]:
-    known = sorted(code for code in procedures if code)
-    rows = await connection.fetch(_PROCEDURES, known, [unit.value for unit in DurationUnit])
-    return {code: Duration(value, DurationUnit(unit)) for code, value, unit in rows}
-
-
-def _copy(row: asyncpg.Record, steps: dict[int, datetime]) -> Copy:
-    return Copy(
-        portal=Portal(row["portal"]),
-        known=row["known"],
-        vanished=row["vanished"],
-        cancelled=row["cancelled"],
-        version=row["version"],
-        status=row["status"],
-        received_at=row["received_at"],
-        due_at=row["due_at"],
-        finished_at=row["finished_at"],
-        returned_at=row["returned_at"],
-        rejected_at=row["rejected_at"],
-        supplements=_supplements(row["supplements"]),
-        step_at=row["step_status_at"],
-        step_status=row["step_status"],
-        step_times=steps,
-        unit_code=row["unit_code"],
-        procedure_code=row["procedure_code"],
+def _facts(source: Source, copy: Copy | None, maxima: Mapping[str | None, Duration]) -> Facts:
+    return Facts(
+        source, copy, maxima.get(copy.procedure_code) if copy is not None and copy.due_at is None else None
     )
 
 
-def _supplements(text: str | None) -> tuple[Supplement, ...]:
+async def _add_steps(connection: asyncpg.Connection, copies: Mapping[str, list[Copy]]) -> None:
+    wanting = [code for code, group in copies.items() if any(map(asks_for_steps, group))]
+    if not wanting:
+        return
+    steps: dict[tuple[str, str], dict[int, datetime]] = {}
+    for code, portal, status, at in await connection.fetch(_STEPS, wanting, _ENDS):
+        steps.setdefault((code, portal), {})[status] = at
+    for (code, portal), times in steps.items():
+        copies[code][:] = [
+            copy._replace(step_times=times) if copy.portal == portal else copy for copy in copies[code]
+        ]
+
+
+async def _maxima(
+    connection: asyncpg.Connection, copies: Iterable[Copy | None]
+) -> dict[str | None, Duration]:
+    """By procedure, for the copies without an appointment."""
+    known = {copy.procedure_code for copy in copies if copy is not None and copy.due_at is None}
+    if not known:
+        return {}
+    rows = await connection.fetch(_PROCEDURES, sorted(filter(None, known)), list(_UNITS_OF_DURATION))
+    return {code: Duration(value, _UNITS_OF_DURATION[unit]) for code, value, unit in rows}
+
+
+_NO_STEPS: Mapping[int, datetime] = {}
+
+
+def _copy(row: asyncpg.Record) -> Copy:
+    (
+        _, portal, known, vanished, cancelled, version, status, received_at, due_at, finished_at, returned_at,
+        rejected_at, supplements, step_at, step_status, unit_code, procedure_code,
+    ) = row  # fmt: skip
+    return Copy(
+        _PORTALS[portal],
+        known,
+        vanished,
+        cancelled,
+        version,
+        status,
+        received_at,
+        due_at,
+        finished_at,
+        returned_at,
+        rejected_at,
+        () if supplements is None else _supplements(supplements),
+        step_at,
+        step_status,
+        _NO_STEPS,
+        unit_code,
+        procedure_code,
+    )
+
+
+def _supplements(text: str) -> tuple[Supplement, ...]:
     """Ingest's JSON, already checked at the door: ISO texts with offset."""
-    if text is None or text in ("[]", "null"):
+    if text in ("[]", "null"):
         return ()
     return tuple(
         Supplement(

@@ -12,17 +12,33 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from services.indicators.copies import unit_tree
+from services.indicators.rules.assess import BOTH
 from services.indicators.rules.handling import Handling
 from services.indicators.rules.measures import COUNTS, Condition
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
 from shared.db import driver, session_scope
+from shared.reasons import Bit
 from shared.vocabulary import Basis
 
 _WITHIN = (
     "unit_code >= $3 AND unit_code < $3 || '/' AND (unit_code = $3 OR starts_with(unit_code, $3 || '.'))"
 )
 """A subtree by its codes; the range is what the index can use."""
+
+
+_OF_BASIS = "basis = ANY($1::text[])"
+"""Its own rows, and those that stand for both."""
+_FOREIGN = {
+    basis: int(bit)
+    for basis, bit in (
+        (Basis.COUNTED, Bit.FROM_PROVINCIAL),
+        (Basis.PROVINCIAL, Bit.FROM_NATIONAL | Bit.FROM_SENT_CONFIRMED | Bit.FROM_SENT_UNCONFIRMED),
+    )
+}
+"""In a row that stands for both bases: from which copy the other one takes it."""
+_OF_COUNTED = frozenset({"from_national", "from_sent_confirmed", "from_sent_unconfirmed"})
+"""Counts that say something of the counted basis only."""
 
 
 class Scope(NamedTuple):
@@ -33,8 +49,8 @@ class Scope(NamedTuple):
     unit: str
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.basis.value, self.period.key, self.unit
+    def key(self) -> tuple[list[str], str, str]:
+        return [self.basis.value, BOTH], self.period.key, self.unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +69,11 @@ async def figures(session: AsyncSession, scope: Scope) -> Figures:
     # Two transactions can commit in another order than their clocks say: the newest time alone is no version.
     row = await connection.fetchrow(
         f"SELECT {sums}, max(changed_at) AS as_of, sum(extract(epoch FROM changed_at)) AS times"  # noqa: S608
-        f" FROM tally WHERE basis = $1 AND period = $2 AND {_WITHIN}",
+        f" FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN}",
         *scope.key,
     )
-    counts = {column: row[column] for column in COUNTS}
+    zero = _OF_COUNTED if scope.basis is Basis.PROVINCIAL else ()
+    counts = {column: 0 if column in zero else row[column] for column in COUNTS}
     return Figures(counts, row["as_of"], f"{row['as_of']} {row['times']}")
 
 
@@ -89,7 +106,7 @@ _TIMES = f"""
 SELECT t.procedure_code, p.name, p.duration_unit, p.max_duration, t.handled, t.elapsed_seconds, t.working_seconds
 FROM (SELECT procedure_code, sum(handled)::bigint AS handled, sum(elapsed_seconds)::bigint AS elapsed_seconds,
              sum(working_seconds)::bigint AS working_seconds
-        FROM tally WHERE basis = $1 AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
+        FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
   LEFT JOIN procedure p ON p.code = t.procedure_code
 WHERE t.handled > 0 AND ($4::bigint IS NULL OR t.handled < $4 OR (t.handled = $4 AND t.procedure_code > $5))
 ORDER BY t.handled DESC, t.procedure_code LIMIT $6
@@ -110,7 +127,7 @@ async def count_times(session: AsyncSession, scope: Scope) -> int:
     return int(
         await connection.fetchval(
             "SELECT count(DISTINCT procedure_code) FROM tally"  # noqa: S608
-            f" WHERE basis = $1 AND period = $2 AND {_WITHIN} AND handled > 0",
+            f" WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} AND handled > 0",
             *scope.key,
         )
     )
@@ -132,14 +149,19 @@ class Item(NamedTuple):
     duration_unit: str | None
 
 
+_PART = f"""
+(SELECT unit_code, code, procedure_code, bits, reason, end_at, deadline_at, elapsed_seconds, working_seconds
+   FROM assessment_period WHERE basis = %s AND period = $2 AND {_WITHIN}
+    AND bits & $4 = $5 AND (unit_code, code) > ($6, $7)
+  ORDER BY unit_code, code LIMIT $8)
+"""  # noqa: S608 - nothing of a caller's in it
+# Two ranges of the index in its order, each read no further than the page.
 _ITEMS = f"""
 SELECT p.unit_code, p.code, p.procedure_code, n.name, p.bits, p.reason, p.end_at, p.deadline_at,
        p.elapsed_seconds, p.working_seconds, n.duration_unit
-FROM assessment_period p LEFT JOIN procedure n ON n.code = p.procedure_code
-WHERE p.basis = $1 AND p.period = $2 AND {_WITHIN.replace("unit_code", "p.unit_code")}
-  AND p.bits & $4 = $5 AND (p.unit_code, p.code) > ($6, $7)
-ORDER BY p.unit_code, p.code
-"""  # noqa: S608 - nothing of a caller's in it
+FROM ({_PART % "$1"} UNION ALL {_PART % f"'{BOTH}'"} ORDER BY unit_code, code LIMIT $8) AS p
+LEFT JOIN procedure n ON n.code = p.procedure_code ORDER BY p.unit_code, p.code
+"""  # noqa: S608
 
 
 async def items(
@@ -148,9 +170,17 @@ async def items(
     """The next dossiers after (unit, code), in that order; ("", "") begins."""
     connection = await driver(session)
     rows = await connection.fetch(
-        f"{_ITEMS} LIMIT $8", *scope.key, condition.mask, condition.value, *after, limit
+        _ITEMS,
+        scope.basis.value,
+        scope.period.key,
+        scope.unit,
+        condition.mask,
+        condition.value,
+        *after,
+        limit,
     )
-    return [Item(*row) for row in rows]
+    foreign = _FOREIGN[scope.basis]
+    return [each._replace(bits=each.bits & ~foreign) for each in (Item(*row) for row in rows)]
 
 
 async def all_items(
@@ -170,11 +200,16 @@ async def all_items(
 
 
 class Assessed(NamedTuple):
-    """One dossier: its units by its copies, its head rows by basis and its contributions."""
+    """One dossier: its units by its copies, when it was judged (None: not yet), its head rows by basis and its
+    contributions."""
 
     units: list[str | None]
+    assessed_at: datetime | None
     heads: list[asyncpg.Record]
     periods: list[asyncpg.Record]
+
+    def periods_of(self, basis: str) -> list[asyncpg.Record]:
+        return [row for row in self.periods if row["basis"] in (basis, BOTH)]
 
 
 async def assessed(session: AsyncSession, code: str) -> Assessed | None:
@@ -187,16 +222,16 @@ async def assessed(session: AsyncSession, code: str) -> Assessed | None:
     if not units:
         return None
     heads: list[Any] = await connection.fetch(
-        "SELECT basis, source, open, assessed_at, wake_at FROM assessment"
-        " WHERE code = $1 AND assessed_at IS NOT NULL ORDER BY basis",
+        "SELECT basis, source, open, assessed_at, wake_at FROM assessment WHERE code = $1 ORDER BY basis",
         code,
     )
     periods: list[Any] = await connection.fetch(
         "SELECT basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at"
-        " FROM assessment_period WHERE code = $1 ORDER BY basis, period",
+        " FROM assessment_period WHERE code = $1 ORDER BY period",
         code,
     )
-    return Assessed(units, heads, periods)
+    at = max((row["assessed_at"] for row in heads if row["assessed_at"] is not None), default=None)
+    return Assessed(units, at, heads, periods)
 
 
 def percent(ratio: Decimal) -> Decimal:

@@ -7,15 +7,16 @@ each other, and cost follows the dossiers taken, not those that are there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators.copies import facts_of, unit_tree
-from services.indicators.rules.assess import Assessment, Contribution, assess
+from services.indicators.rules.assess import Head, Judged, assess_both
 from services.indicators.rules.measures import COLUMNS, added
 from shared import queue
 from shared.calendar import Period, period_of
@@ -26,17 +27,12 @@ from shared.vocabulary import Basis, Consumer
 _CLOCKS_APART = timedelta(days=1)
 """By how much two machines' clocks may differ; what was written from further ahead was a wrong clock."""
 
-Key = tuple[str, str, str]
-"""Code, basis, period."""
-
-
-class _Head(NamedTuple):
-    code: str
-    basis: str
-    source: str
-    open: bool
-    assessed_at: datetime
-    wake_at: datetime | None
+Row = tuple[Any, ...]
+"""A row of assessment_period: code, basis, period (its key), then a Contribution."""
+Cell = tuple[str, str, str, str]
+"""Basis, period, unit, procedure: Row[1:5]."""
+_BITS, _SUMS = 5, slice(9, 11)
+_COUNTED, _PROVINCIAL = Basis.COUNTED.value, Basis.PROVINCIAL.value
 
 
 async def assess_codes(
@@ -46,67 +42,82 @@ async def assess_codes(
     the counts are left for the caller to rebuild. The session's transaction holds the locks until it
     ends."""
     connection = await driver(session)
-    wakes = await _lock(connection, codes)
+    heads = await _lock(connection, codes)
     now = await _not_before_opened(connection, now)
     units = await unit_tree(connection)
     facts = await facts_of(connection, codes)
     old = await _contributions(connection, codes)
-    assessed = {key: assess(each, now, units) for key, each in facts.items()}
-    new = {
-        (code, basis.value, period): contribution
-        for (code, basis), assessment in assessed.items()
-        for period, contribution in assessment.contributions.items()
-    }
-    await _write(connection, old, new)
-    await _write_heads(connection, assessed, now)
+    judged = {code: assess_both(*each, now, units) for code, each in facts.items()}
+    changes = changed(
+        old,
+        [
+            (code, basis, period, *contribution)
+            for code, each in judged.items()
+            for (basis, period), contribution in each.stored.items()
+        ],
+    )
+    await _write(connection, changes)
     if tally:
-        await _add(connection, differences(old, new))
+        await _add(connection, differences(changes))
+    await _write_heads(connection, heads, judged, now)
     coming = {
-        (code, assessment.wake_at)
-        for (code, basis), assessment in assessed.items()
-        if assessment.wake_at is not None and assessment.wake_at != wakes[code, basis.value]
+        (code, head.wake_at)
+        for code, each in judged.items()
+        for basis, head in ((_COUNTED, each.counted), (_PROVINCIAL, each.provincial))
+        if head.wake_at is not None and head.wake_at != heads[code, basis].wake_at
     }
     await queue.enqueue_wake(session, sorted(coming), consumer=Consumer.INDICATORS, now=now)
 
 
-def differences(
-    old: Mapping[Key, Contribution], new: Mapping[Key, Contribution]
-) -> dict[tuple[str, str, str, str], list[int]]:
-    """Cell (basis, period, unit, procedure) → what is to be added to each of COLUMNS. A cell whose dossiers
-    changed but whose counts did not is there with zeros: its list changed, so its time does."""
-    cells: dict[tuple[str, str, str, str], list[int]] = {}
-    for key in old.keys() | new.keys():
-        before, after = old.get(key), new.get(key)
-        if before == after:
-            continue
-        for sign, each in ((-1, before), (1, after)):
-            if each is not None:
-                cell = cells.setdefault(
-                    (key[1], key[2], each.unit_code, each.procedure_code), [0] * len(COLUMNS)
-                )
-                for place, count in enumerate(added(each.bits, each.elapsed_seconds, each.working_seconds)):
-                    cell[place] += sign * count
+Change = tuple[Row | None, Row | None]
+"""A row before and after; None: there is none."""
+
+
+def changed(before: Iterable[Row], after: Iterable[Row]) -> list[Change]:
+    """The rows that are not the same before and after."""
+    old = {row[:3]: row for row in before}
+    found: list[Change] = []
+    for row in after:
+        was = old.pop(row[:3], None)
+        if was != row:
+            found.append((was, row))
+    found += [(was, None) for was in old.values()]
+    return found
+
+
+def differences(changes: Iterable[Change]) -> dict[Cell, list[int]]:
+    """Cell → what is to be added to each of COLUMNS. A cell whose dossiers changed but whose counts did not is
+    there with zeros: its list changed, so its time does."""
+    cells: dict[Cell, list[int]] = {}
+    for change in changes:
+        for row, add in zip(change, (operator.sub, operator.add), strict=True):
+            if row is not None:
+                cell = row[1:5]
+                counts = added(row[_BITS], *row[_SUMS])
+                cells[cell] = list(map(add, cells.get(cell, _ZEROS), counts))
     return cells
 
 
-async def _lock(
-    connection: asyncpg.Connection, codes: Sequence[str]
-) -> dict[tuple[str, str], datetime | None]:
-    """Make sure of the head rows and lock them, in key order. Returns the wake that each has written."""
+_ZEROS = (0,) * len(COLUMNS)
+
+
+async def _lock(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[tuple[str, str], Head]:
+    """Make sure of the head rows (each code has both) and lock them, in key order. Returns them as they are."""
     await connection.execute(
         "INSERT INTO assessment (code, basis, source, open) SELECT code, basis, $3, false"
         " FROM unnest($1::text[]) AS c(code), unnest($2::text[]) AS b(basis)"
+        " WHERE NOT EXISTS (SELECT FROM assessment a WHERE a.code = c.code AND a.basis = b.basis)"
         ' ORDER BY code COLLATE "C", basis COLLATE "C" ON CONFLICT (code, basis) DO NOTHING',
         codes,
         [basis.value for basis in Basis],
         Source.NO_COPY.value,
     )
     rows = await connection.fetch(
-        "SELECT code, basis, wake_at FROM assessment WHERE code = ANY($1::text[])"
+        "SELECT code, basis, source, open, wake_at FROM assessment WHERE code = ANY($1::text[])"
         " ORDER BY code, basis FOR UPDATE",
         codes,
     )
-    return {(code, basis): wake_at for code, basis, wake_at in rows}
+    return {(row[0], row[1]): Head(*row[2:]) for row in map(tuple, rows)}
 
 
 async def _not_before_opened(connection: asyncpg.Connection, now: datetime) -> datetime:
@@ -120,55 +131,70 @@ async def _not_before_opened(connection: asyncpg.Connection, now: datetime) -> d
     return now if newest is None else max(now, Period.parse(newest).start)
 
 
-async def _contributions(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[Key, Contribution]:
+async def _contributions(connection: asyncpg.Connection, codes: Sequence[str]) -> list[Row]:
     rows = await connection.fetch(
-        "SELECT code, basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at,"
-        " elapsed_seconds, working_seconds FROM assessment_period WHERE code = ANY($1::text[])",
+        f"SELECT {_ROW} FROM assessment_period WHERE code = ANY($1::text[])",  # noqa: S608 - column names of ours
         codes,
     )
-    return {(row[0], row[1], row[2]): Contribution(*tuple(row)[3:]) for row in rows}
+    return list(map(tuple, rows))
 
 
-async def _write(
-    connection: asyncpg.Connection, old: Mapping[Key, Contribution], new: Mapping[Key, Contribution]
-) -> None:
-    gone = sorted(old.keys() - new.keys())
+_ROW = (
+    "code, basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at,"
+    " elapsed_seconds, working_seconds"
+)
+_UNNESTED = (
+    "unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::timestamptz[],"
+    " $9::timestamptz[], $10::int[], $11::int[])"
+)
+_INSERT = f"""
+INSERT INTO assessment_period ({_ROW}) SELECT * FROM {_UNNESTED} AS t({_ROW})
+ORDER BY code COLLATE "C", basis COLLATE "C", period COLLATE "C"
+"""  # noqa: S608
+_UPDATE = f"""
+UPDATE assessment_period p SET unit_code = t.unit_code, procedure_code = t.procedure_code, bits = t.bits,
+    reason = t.reason, end_at = t.end_at, deadline_at = t.deadline_at, elapsed_seconds = t.elapsed_seconds,
+    working_seconds = t.working_seconds
+FROM {_UNNESTED} AS t({_ROW}) WHERE p.code = t.code AND p.basis = t.basis AND p.period = t.period
+"""  # noqa: S608
+_DELETE = """
+DELETE FROM assessment_period p USING unnest($1::text[], $2::text[], $3::text[]) AS t(code, basis, period)
+WHERE p.code = t.code AND p.basis = t.basis AND p.period = t.period
+"""
+
+
+async def _write(connection: asyncpg.Connection, changes: Sequence[Change]) -> None:
+    """Whoever holds the head rows is the only one at these: what is there and what is not is known."""
+    gone = [was[:3] for was, row in changes if row is None and was is not None]
+    new = [row for was, row in changes if was is None and row is not None]
+    moved = [row for was, row in changes if was is not None and row is not None]
     if gone:
-        await connection.execute(
-            "DELETE FROM assessment_period p USING unnest($1::text[], $2::text[], $3::text[])"
-            " AS t(code, basis, period) WHERE p.code = t.code AND p.basis = t.basis AND p.period = t.period",
-            *rows_to_columns(list(gone), 3),
-        )
-    changed: list[tuple[Any, ...]] = [(*key, *each) for key, each in new.items() if old.get(key) != each]
-    if changed:
-        changed.sort(key=lambda row: row[:3])
-        await connection.execute(
-            "INSERT INTO assessment_period"
-            " (code, basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at,"
-            " elapsed_seconds, working_seconds)"
-            " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],"
-            " $7::text[], $8::timestamptz[], $9::timestamptz[], $10::int[], $11::int[]) AS t(code, basis, period)"
-            ' ORDER BY code COLLATE "C", basis COLLATE "C", period COLLATE "C"'
-            " ON CONFLICT (code, basis, period) DO UPDATE SET unit_code = excluded.unit_code,"
-            " procedure_code = excluded.procedure_code, bits = excluded.bits, reason = excluded.reason,"
-            " end_at = excluded.end_at, deadline_at = excluded.deadline_at,"
-            " elapsed_seconds = excluded.elapsed_seconds, working_seconds = excluded.working_seconds",
-            *rows_to_columns(changed, 11),
-        )
+        await connection.execute(_DELETE, *rows_to_columns(gone, 3))
+    if moved:
+        await connection.execute(_UPDATE, *rows_to_columns(moved, 11))
+    if new:
+        await connection.execute(_INSERT, *rows_to_columns(new, 11))
 
 
 async def _write_heads(
-    connection: asyncpg.Connection, assessed: Mapping[tuple[str, Basis], Assessment], now: datetime
+    connection: asyncpg.Connection,
+    old: Mapping[tuple[str, str], Head],
+    judged: Mapping[str, Judged],
+    now: datetime,
 ) -> None:
-    heads: list[tuple[Any, ...]] = [
-        _Head(code, basis.value, each.source.value, each.open, now, each.wake_at)
-        for (code, basis), each in assessed.items()
+    """The moment of the judgement stands in the row of the counted basis, for both; the other is written only where it
+    says something new."""
+    heads = [(code, _COUNTED, *each.counted, now) for code, each in judged.items()]
+    heads += [
+        (code, _PROVINCIAL, *each.provincial, now)
+        for code, each in judged.items()
+        if each.provincial != old[code, _PROVINCIAL]
     ]
     await connection.execute(
         "UPDATE assessment a SET source = t.source, open = t.open, assessed_at = t.assessed_at,"
         " wake_at = t.wake_at FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[],"
         " $5::timestamptz[], $6::timestamptz[])"
-        " AS t(code, basis, source, open, assessed_at, wake_at) WHERE a.code = t.code AND a.basis = t.basis",
+        " AS t(code, basis, source, open, wake_at, assessed_at) WHERE a.code = t.code AND a.basis = t.basis",
         *rows_to_columns(heads, 6),
     )
 

@@ -15,7 +15,8 @@ class Assessment(Record):
 
     `source`: the copy that counts (national, sent_confirmed, sent_unconfirmed, provincial) or why none does
     (absent, no_copy, not_received). `open`: not ended, so it is carried into the next period.
-    `wake_at`: the delayed change already written."""
+    `wake_at`: the delayed change already written. `assessed_at` of the counted basis holds for both; the provincial row
+    is written where it says something new."""
 
     __tablename__ = "assessment"
 
@@ -30,9 +31,10 @@ class Assessment(Record):
 
 
 class AssessmentPeriod(Record):
-    """What a dossier contributes to one period: named bits (rules.assess.Bit), why (rules.assess.Reason), the
-    instants judged: `end_at` the end after the rules, `deadline_at` what it was held against. `elapsed_seconds` and
-    `working_seconds`: how long the handling took, in the periods of its start, once there is a result (2.2)."""
+    """What a dossier contributes to one period, on a basis or ("both") on each: named bits (shared.reasons.Bit), why
+    (shared.reasons.Reason), the instants judged: `end_at` the end after the rules, `deadline_at` what it was held
+    against. `elapsed_seconds` and `working_seconds`: how long the handling took, in the periods of its start, once
+    there is a result (2.2)."""
 
     __tablename__ = "assessment_period"
 
@@ -52,8 +54,9 @@ class AssessmentPeriod(Record):
 
 
 class Tally(Record):
-    """The counts, kept by differences (architecture.md §4). An empty cell keeps its row, so that `changed_at` tells
-    when a figure last changed, also to nothing."""
+    """The counts, kept by differences (architecture.md §4), of the dossiers that count on one basis only and of those
+    that count alike on "both". An empty cell keeps its row, so that `changed_at` tells when a figure last changed, also
+    to nothing."""
 
     __tablename__ = "tally"
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.indicators.rules.assess import Assessment, assess, judge
+from services.indicators.rules.assess import BOTH, ORIGINS, Assessment, assess, assess_both, judge
 from services.indicators.rules.facts import Copy, Duration, Facts, Supplement, choose
 from services.indicators.rules.units import UnitSpan, UnitTree
 from shared.calendar import TZ, Period, period_keys_of
@@ -165,6 +165,60 @@ def test_assessing_is_judging_every_period(each: Facts, now: datetime) -> None:
                     contribution.end_at,
                     contribution.deadline_at,
                 )
+
+
+sources = st.sampled_from([Source.NATIONAL, Source.SENT_CONFIRMED, Source.SENT_UNCONFIRMED])
+few = st.sampled_from(
+    [moment("2026-08-03 09:30"), moment("2026-08-05 10:00"), moment("2026-09-01 08:00"), None]
+)
+near = st.builds(  # often alike, in some or in all that is judged
+    BASE._replace,
+    status=st.sampled_from([4, 9, 9, 9, 10, 7]),
+    received_at=few,
+    due_at=few,
+    finished_at=few,
+    cancelled=st.sampled_from([False, False, False, True]),
+    unit_code=st.sampled_from(["H31.135", "H31.135", "H31.136"]),
+    step_status=st.sampled_from([None, 4, 9]),
+    step_at=few,
+)
+
+
+@given(
+    st.builds(Facts, sources, near, maxima) | st.just(Facts(Source.ABSENT, None, None)),
+    st.builds(Facts, st.just(Source.PROVINCIAL), near, maxima) | st.just(Facts(Source.NO_COPY, None, None)),
+    moments,
+)
+def test_one_row_for_both_bases_says_what_each_of_them_says(a: Facts, b: Facts, now: datetime) -> None:
+    found = assess_both(a, b, now, UNITS)
+    for basis, facts, head in ((Basis.COUNTED, a, found.counted), (Basis.PROVINCIAL, b, found.provincial)):
+        alone = assess(facts, now, UNITS)
+        own = int(Bit.FROM_PROVINCIAL) if basis is Basis.PROVINCIAL else ORIGINS & ~int(Bit.FROM_PROVINCIAL)
+        assert head == (alone.source, alone.open, alone.wake_at)
+        assert alone.contributions == {
+            period: each._replace(bits=each.bits & ~(ORIGINS & ~own))
+            for (told, period), each in found.stored.items()
+            if told in (basis, BOTH)
+        }
+
+
+def test_copies_that_say_the_same_are_one_row() -> None:
+    done = BASE._replace(status=9, finished_at=moment("2026-08-07 15:00"))
+    facts = Facts(Source.NATIONAL, done, None), Facts(Source.PROVINCIAL, done, None)
+    assert set(assess_both(*facts, _NOW, UNITS).stored) == {
+        (BOTH, "2026-08"),
+        (BOTH, "2026-Q3"),
+        (BOTH, "2026"),
+    }
+    late = Facts(Source.PROVINCIAL, done._replace(finished_at=moment("2026-09-07 15:00")), None)
+    assert set(assess_both(facts[0], late, _NOW, UNITS).stored) == {
+        *(
+            (basis, period)
+            for basis in ("counted", "provincial")
+            for period in ("2026-08", "2026-Q3", "2026")
+        ),
+        ("provincial", "2026-09"),
+    }
 
 
 def _visible(found: Assessment) -> object:

@@ -297,7 +297,7 @@ class Dossiers(RuleBasedStateMachine):
             connection = await driver(session)
             facts = await facts_of(connection, CODES)
             units = await unit_tree(connection)
-        for (_, basis), each in facts.items():
+        for basis, each in (pair for both in facts.values() for pair in zip(Basis, both, strict=True)):
             for period in self._periods():
                 judged = judge(each, period, self.now)
                 if judged is None or each.copy is None:

@@ -24,32 +24,40 @@ from services.indicators.rules.units import UnitTree
 from shared.calendar import TZ, Period, deadline, periods_between
 from shared.errors import Invalid
 from shared.reasons import Bit, Reason, Source
-from shared.vocabulary import DossierStatus
+from shared.vocabulary import Basis, DossierStatus
 
 SINCE = date(2022, 6, 23)
 """The rule's first day: QĐ 766/QĐ-TTg. Periods that ended before it have no figure."""
+
+BOTH = "both"
+"""Stands where else a basis does: the row says the same for each of them (assess_both)."""
 
 _SINCE_AT = datetime.combine(SINCE, time(), TZ)
 _TICK = timedelta(microseconds=1)
 _NOTHING = timedelta()
 
-_ORIGIN: dict[Source, Bit] = {
-    Source.NATIONAL: Bit.FROM_NATIONAL,
-    Source.SENT_CONFIRMED: Bit.FROM_SENT_CONFIRMED,
-    Source.SENT_UNCONFIRMED: Bit.FROM_SENT_UNCONFIRMED,
-    Source.PROVINCIAL: Bit.FROM_PROVINCIAL,
+# Plain numbers: an IntFlag makes a member for each `|`, thirty times as dear.
+_ORIGIN: dict[Source, int] = {
+    Source.NATIONAL: int(Bit.MEMBER | Bit.FROM_NATIONAL),
+    Source.SENT_CONFIRMED: int(Bit.MEMBER | Bit.FROM_SENT_CONFIRMED),
+    Source.SENT_UNCONFIRMED: int(Bit.MEMBER | Bit.FROM_SENT_UNCONFIRMED),
+    Source.PROVINCIAL: int(Bit.MEMBER | Bit.FROM_PROVINCIAL),
 }
+ORIGINS = int(Bit.FROM_NATIONAL | Bit.FROM_SENT_CONFIRMED | Bit.FROM_SENT_UNCONFIRMED | Bit.FROM_PROVINCIAL)
+"""From which copy: by these alone the two bases differ where the copies are alike."""
+_ON_TIME, _DONE, _UNDETERMINED = int(Bit.ON_TIME), int(Bit.DONE), int(Bit.UNDETERMINED)
+_BY_MAXIMUM, _WAIT_SUBTRACTED, _HANDLED = int(Bit.BY_MAXIMUM), int(Bit.WAIT_SUBTRACTED), int(Bit.HANDLED)
 
 
 class Judgement(NamedTuple):
-    """One dossier in one period.
+    """One dossier in one period. bits: of shared.reasons.Bit.
 
     end_at: the end that was compared, None where it is the period's end (running: now). deadline_at: what
     it was compared with, None where nothing is known. turns_at: when the running period's judgement changes
     by time alone, None if it does not.
     """
 
-    bits: Bit
+    bits: int
     reason: Reason
     end_at: datetime | None
     deadline_at: datetime | None
@@ -58,11 +66,11 @@ class Judgement(NamedTuple):
 
     @property
     def on_time(self) -> bool:
-        return Bit.ON_TIME in self.bits
+        return bool(self.bits & _ON_TIME)
 
 
 class Contribution(NamedTuple):
-    """What a dossier adds to a period: a row of assessment_period without its key."""
+    """What a dossier adds to a period: a row of assessment_period without its key. bits: of shared.reasons.Bit."""
 
     unit_code: str
     procedure_code: str
@@ -119,44 +127,129 @@ def counted(facts: Facts, now: datetime) -> Source:
 def assess(facts: Facts, now: datetime, units: UnitTree) -> Assessment:
     """All months, quarters and years from receipt to end (or now)."""
     copy, source = facts.copy, counted(facts, now)
-    if copy is None or copy.received_at is None or source is not facts.source:
+    if copy is None or source is not facts.source:
         wake_at = copy.received_at if copy and source is Source.NOT_YET_RECEIVED else None
         return Assessment(False, source, {}, wake_at)
     end = end_of(copy)
-    limit, origin, procedure = _limit(facts, copy), _ORIGIN[source], copy.procedure_code or ""
-    last = now if end is None else min(end.known_at, now)
+    contributions, wake_at = _course(facts, copy, end, _ORIGIN[source], now, units)
+    return Assessment(_running(end, now), source, contributions, wake_at)
+
+
+class Head(NamedTuple):
+    """An Assessment without its periods."""
+
+    source: Source
+    open: bool
+    wake_at: datetime | None
+
+
+class Judged(NamedTuple):
+    """A dossier on both bases, and what is stored of its periods: (basis or BOTH, period) → contribution."""
+
+    counted: Head
+    provincial: Head
+    stored: Mapping[tuple[str, str], Contribution]
+
+
+def assess_both(on_counted: Facts, on_provincial: Facts, now: datetime, units: UnitTree) -> Judged:
+    """assess() on each basis. Where both say the same of a period (of most dossiers all copies tell the same), one row
+    stands for both: it has the bits of both origins. Copies that are alike are judged once."""
+    a, b = on_counted.copy, on_provincial.copy
+    if (
+        a is not None
+        and b is not None
+        and counted(on_counted, now) is on_counted.source
+        and counted(on_provincial, now) is on_provincial.source
+        and on_counted.maximum == on_provincial.maximum
+        and a.received_at == b.received_at
+        and a.due_at == b.due_at
+        and a.unit_code == b.unit_code
+        and a.procedure_code == b.procedure_code
+        and a.supplements == b.supplements
+        and (end := end_of(a)) == end_of(b)
+    ):
+        origin = _ORIGIN[on_counted.source] | _ORIGIN[on_provincial.source]
+        contributions, wake_at = _course(on_counted, a, end, origin, now, units)
+        running = _running(end, now)
+        return Judged(
+            Head(on_counted.source, running, wake_at),
+            Head(on_provincial.source, running, wake_at),
+            {(BOTH, period): each for period, each in contributions.items()},
+        )
+    first, second = assess(on_counted, now, units), assess(on_provincial, now, units)
+    stored: dict[tuple[str, str], Contribution] = {}
+    for period, each in first.contributions.items():
+        other = second.contributions.get(period)
+        if other is not None and _bare(each) == _bare(other):
+            stored[BOTH, period] = each._replace(bits=each.bits | other.bits)
+        else:
+            stored[Basis.COUNTED.value, period] = each
+    for period, each in second.contributions.items():
+        if (BOTH, period) not in stored:
+            stored[Basis.PROVINCIAL.value, period] = each
+    return Judged(
+        Head(first.source, first.open, first.wake_at),
+        Head(second.source, second.open, second.wake_at),
+        stored,
+    )
+
+
+def _bare(each: Contribution) -> Contribution:
+    """Without the copy that it is from."""
+    return each._replace(bits=each.bits & ~ORIGINS)
+
+
+def _running(end: End | None, now: datetime) -> bool:
+    return end is None or end.known_at > now
+
+
+def _course(
+    facts: Facts, copy: Copy, end: End | None, origin: int, now: datetime, units: UnitTree
+) -> tuple[dict[str, Contribution], datetime | None]:
+    """Period → contribution, and when that changes by time alone, of a dossier that counts."""
+    received = copy.received_at
+    assert received is not None
+    limit, procedure = _limit(facts, copy), copy.procedure_code or ""
     handled = handling_of(copy, end, now)
     contributions: dict[str, Contribution] = {}
     turns = [at for at in _coming(copy, end) if at > now]
-    for period in periods_between(max(copy.received_at, _SINCE_AT), last):
-        judged = _judge(copy, end, limit, origin, period, now)
-        if judged is None:
-            continue
-        judged = _timed(judged, copy, handled, period)
+    result = _result(copy, end, limit, origin) if end is not None and end.known_at <= now else None
+    last = now if end is None else min(end.known_at, now)
+    for period in periods_between(max(received, _SINCE_AT), last):
+        if result is not None and end is not None and end.known_at < period.end:
+            judged = result  # of every period that holds the end: it asks nothing of the period
+        else:
+            other = _judge(copy, end, limit, origin, period, now)
+            if other is None:
+                continue
+            judged = other
+        timed = handled if received >= period.start else None
         contributions[period.key] = Contribution(
             units.standing_for(copy.unit_code, period.last_day),
             procedure,
-            int(judged.bits),
-            judged.reason.value,
+            judged.bits if timed is None else judged.bits | _HANDLED,
+            judged.reason,
             judged.end_at,
             judged.deadline_at,
-            *(judged.handled or (None, None)),
+            *(timed or _UNTIMED),
         )
         if judged.turns_at is not None:
             turns.append(judged.turns_at)
-    running = end is None or end.known_at > now
-    return Assessment(running, source, contributions, min(turns, default=None))
+    return contributions, min(turns, default=None)
+
+
+_UNTIMED = (None, None)
 
 
 def _timed(judged: Judgement, copy: Copy, handled: Handling | None, period: Period) -> Judgement:
     """With the handling time, where the dossier was received in the period."""
     if handled is None or copy.received_at is None or not period.start <= copy.received_at < period.end:
         return judged
-    return judged._replace(bits=judged.bits | Bit.HANDLED, handled=handled)
+    return judged._replace(bits=judged.bits | _HANDLED, handled=handled)
 
 
 def _judge(
-    copy: Copy, end: End | None, limit: _Limit, origin: Bit, period: Period, now: datetime
+    copy: Copy, end: End | None, limit: _Limit, origin: int, period: Period, now: datetime
 ) -> Judgement | None:
     """The rule itself. Two doubts are read literally: the substitute end of a supplement request also covers
     dossiers that were stopped, refused or withdrawn (they have no 9/10 either); and a request counts
@@ -167,22 +260,18 @@ def _judge(
     over = stop <= now
     upto = stop if over else now
     ended = end if end is not None and end.known_at <= now and end.known_at < stop else None
-    bits = (
-        Bit.MEMBER
-        | origin
-        | (Bit.DONE if ended else Bit(0))
-        | (Bit.BY_MAXIMUM if limit.by_maximum else Bit(0))
-    )
+    if ended is not None:
+        result = _result(copy, ended, limit, origin)
+        if result is not None:
+            return result
+    bits = origin | (_DONE if ended else 0) | (_BY_MAXIMUM if limit.by_maximum else 0)
     wait = _NOTHING
     at: datetime | None = None
     if ended is not None and ended.done in DONE:
-        at = ended.at
-        wait = _waited(copy, at or upto, limit.by_maximum)
+        wait = _waited(copy, upto, limit.by_maximum)
         if wait:
-            bits |= Bit.WAIT_SUBTRACTED
+            bits |= _WAIT_SUBTRACTED
         reason = Reason.ENDED_WITHOUT_TIME
-        if at is not None:
-            reason = Reason.FINISHED if ended.done is DossierStatus.DONE else Reason.RETURNED
     else:
         requests = [
             each.requested_at
@@ -197,17 +286,30 @@ def _judge(
             at, reason = ended.at, Reason.CLOSED if ended.at else Reason.ENDED_WITHOUT_TIME
         else:
             reason = Reason.RUNNING
-    end_at = None if at is None else at - wait
     if limit.at is None:
         assert limit.missing is not None
-        return Judgement(bits | Bit.UNDETERMINED, limit.missing, end_at, None, None)
+        return Judgement(bits | _UNDETERMINED, limit.missing, at, None, None)
     if (upto if at is None else at) - wait > limit.at:
-        return Judgement(bits, reason, end_at, limit.at, None)
+        return Judgement(bits, reason, at, limit.at, None)
     turns_at = limit.at + wait + _TICK if at is None and not over else None
     # Past the period's end nothing turns in it; its very end does: "no end" is judged there.
     if turns_at is not None and turns_at > stop:
         turns_at = None
-    return Judgement(bits | Bit.ON_TIME, reason, end_at, limit.at, turns_at)
+    return Judgement(bits | _ON_TIME, reason, at, limit.at, turns_at)
+
+
+def _result(copy: Copy, end: End, limit: _Limit, origin: int) -> Judgement | None:
+    """The judgement of the periods that hold an end by 9 or 10 whose time is told; None for any other end."""
+    if end.at is None or end.done not in DONE:
+        return None
+    wait = _waited(copy, end.at, limit.by_maximum) if copy.supplements else _NOTHING
+    end_at = end.at - wait if wait else end.at
+    bits = origin | _DONE | (_BY_MAXIMUM if limit.by_maximum else 0) | (_WAIT_SUBTRACTED if wait else 0)
+    if limit.at is None:
+        assert limit.missing is not None
+        return Judgement(bits | _UNDETERMINED, limit.missing, end_at, None, None)
+    reason = Reason.FINISHED if end.done is DossierStatus.DONE else Reason.RETURNED
+    return Judgement(bits | _ON_TIME if end_at <= limit.at else bits, reason, end_at, limit.at, None)
 
 
 def _waited(copy: Copy, end: datetime, by_maximum: bool) -> timedelta:

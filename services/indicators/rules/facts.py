@@ -104,6 +104,11 @@ def state_of(copy: Copy) -> int | None:
     return copy.status
 
 
+def asks_for_steps(copy: Copy) -> bool:
+    """Whether end_of looks at the times of steps: an end state without the time of a result."""
+    return copy.finished_at is None and state_of(copy) in _ENDS
+
+
 class End(NamedTuple):
     """When a dossier ended. at None: in an end state, but nobody says since when; `known_at` is the latest
     moment by which it was so. done: by state 9 or 10."""

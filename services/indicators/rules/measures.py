@@ -7,6 +7,7 @@ A condition is a pair of masks over shared.reasons.Bit, so that PostgreSQL and P
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from shared.reasons import Bit
@@ -53,6 +54,7 @@ def added(bits: int, *sums: int | None) -> tuple[int, ...]:
     return (*counts_of(bits), *(each or 0 for each in sums))
 
 
+@lru_cache(maxsize=65_536)  # of all combinations of bits only some dozens occur
 def counts_of(bits: int) -> tuple[int, ...]:
     """What one dossier adds to each column of COUNTS."""
     return tuple(int(condition.holds(bits)) for condition in COUNTS.values())
