@@ -309,7 +309,7 @@ async def _quarantine(
             f"{r.vi} | {r.en}",
             r.digest,
             r.position,
-            r.content and _json.encode(r.content).decode(),
+            None if r.content is None else _json.encode(r.content).decode(),
             # An array of arrays would have to be rectangular: the paths travel as one text each.
             "\n".join(r.dropped),
         )

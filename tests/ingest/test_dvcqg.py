@@ -347,6 +347,15 @@ async def test_a_bad_item_is_named_and_the_good_ones_are_stored(
     assert await rows(engine, "SELECT door, field, position FROM quarantine") == [("dvcqg", field, 1)]
 
 
+async def test_a_bad_item_is_one_refusal_whatever_its_call_holds(portal: Portal, engine: AsyncEngine) -> None:
+    """Another one of a wrong type has all items of its call read one by one."""
+    bad = form(2, NgayHenTra="hôm qua")
+    for others in ([], [form(1)], [form(3, TrangThaiHoSo={"ma": 9})]):
+        await portal.send(bad, *others)
+    found = await rows(engine, "SELECT field FROM quarantine ORDER BY field")
+    assert found == [("NgayHenTra",), ("TrangThaiHoSo",)]
+
+
 async def test_items_that_are_no_objects_or_have_no_code(portal: Portal, engine: AsyncEngine) -> None:
     no_code = {name: value for name, value in FORM.items() if name != "MaHoSo"}
     envelope = await portal.send(form(1), "x", None, 7, [], no_code, form(MaHoSo=""), form(2))

@@ -184,6 +184,19 @@ async def test_the_log_tells_where_an_internal_error_came_from(
     assert "MẪU" not in told
 
 
+async def test_a_row_of_which_nothing_can_be_kept_stops_no_walk(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    """A wrong type, on a dossier whose code is of unknown form: neither is kept, the refusal is."""
+    broken = igate("HS-7", completedDate={"of": "another type"})
+    async with serving(Province([broken, igate("H31.135-260803-0001")])) as url:
+        await pull.run_one(engine, leading_to(settings, url), *DOSSIERS)
+    assert await column(engine, "SELECT code FROM dossier") == ["H31.135-260803-0001"]
+    assert [tuple(row) for row in await rows(engine, "SELECT field, content, dropped FROM quarantine")] == [
+        ("completedDate", {}, ["nationCode"])
+    ]
+
+
 async def test_broken_walk_is_resumed(engine: AsyncEngine, settings: Settings) -> None:
     of = world()
     with sandbox(settings, of) as there:

@@ -117,20 +117,21 @@ def _read(
     now: datetime,
 ) -> Iterator[Any]:
     raws: list[msgspec.Raw] | None = None
+    one_by_one = False
     try:
         items: Iterator[Any] = iter(whole.decode(data))
     except msgspec.ValidationError:
         # Some item has a wrong type: read them one by one, so that only that one is refused.
-        raws = _raws.decode(data)
+        one_by_one, raws = True, _raws.decode(data)
         items = iter(raws)
     for position, item in enumerate(items):
         try:
-            yield convert(item if raws is None else single.decode(item), now)
+            yield convert(single.decode(item) if one_by_one else item, now)
         except Invalid as error:
-            readable = item if raws is None else single.decode(item)
-            # The bytes as they came where we have them; the decoded fields tell two refusals apart as well.
-            raw = bytes(raws[position]) if raws is not None else _json.encode(item)
-            yield refusal(error, position=position, raw=raw, item=readable)
+            readable = single.decode(item) if one_by_one else item
+            # The bytes as they came: the same item is the same refusal, whatever else its call holds.
+            raws = _raws.decode(data) if raws is None else raws
+            yield refusal(error, position=position, raw=bytes(raws[position]), item=readable)
         except (msgspec.ValidationError, RecursionError) as error:
             field = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else "data"
             wrong = Refused(
