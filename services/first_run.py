@@ -28,6 +28,13 @@ LONGEST = 540.0
 """Seconds that one stage of the first sync may take before we say that it does not end."""
 SILENCE = 10.0
 """Seconds after which a stage that has not ended says how far it is."""
+NAMES = {
+    ("national", "units"): "Đơn vị trên Cổng DVCQG (national units)",
+    ("national", "procedures"): "TTHC trên CSDLQG (national procedures)",
+    ("provincial", "dossiers"): "Hồ sơ ở một cửa tỉnh (provincial)",
+    ("national", "lookups"): "Tra cứu trên Cổng DVCQG (look-ups)",
+}
+"""What is pulled, for an officer who watches and for whoever reads the log."""
 SHOWN_UNIT = "H31.135"
 """The commune whose key and figures the summary and the README's examples show: phường Phố Hiến."""
 
@@ -48,16 +55,16 @@ def first_run(
         _wait(api, base_url)
         stages = Stages(console)
         for portal, subject in (("national", "units"), ("national", "procedures")):
-            stages.done(f"{portal} portal: {subject}", _first(api, stages, portal, subject)["items"])
-        stages.done("decisions of the chairman", _load_decisions(api, sandbox))
-        stages.done("provincial portal: dossiers", _first(api, stages, "provincial", "dossiers")["items"])
-        stages.done("integrator's pushes to /dvcqg", _push(sandbox))
-        stages.done("national portal: look-ups", _first(api, stages, "national", "lookups")["items"])
+            stages.done(NAMES[portal, subject], _first(api, stages, portal, subject)["items"])
+        stages.done("Quyết định công bố (decisions)", _load_decisions(api, sandbox))
+        stages.done(NAMES["provincial", "dossiers"], _first(api, stages, "provincial", "dossiers")["items"])
+        stages.done("Tỉnh gửi lên quốc gia (pushes to /dvcqg)", _push(sandbox))
+        stages.done(NAMES["national", "lookups"], _first(api, stages, "national", "lookups")["items"])
         sandbox.post("/_sandbox/clock", json={"now": settings.now().isoformat()}).raise_for_status()
-        stages.done("the sandbox moves to now: pushes", _push(sandbox))
+        stages.done("Gửi tiếp đến hiện tại (pushes up to now)", _push(sandbox))
         for portal, subject in (("provincial", "dossiers"), ("national", "lookups")):
-            stages.done(f"{portal} portal: changed {subject}", _pull(api, stages, portal, subject)["items"])
-        stages.done("compared and counted: dossiers", _caught_up(api))
+            stages.done(f"{NAMES[portal, subject]}: mới", _pull(api, stages, portal, subject)["items"])
+        stages.done("Đã đối soát, tính điểm (compared, counted)", _caught_up(api))
         unit_key = asyncio.run(
             run_keys(settings.database_url or "", settings, roles=(Role.UNIT,), unit=SHOWN_UNIT)
         )
@@ -80,13 +87,13 @@ class Stages:
         if now - max(self.told, self.last) >= SILENCE:
             self.told = now
             self.console.print(
-                f"chiso      | … {what:<34}{items:>8} of {total or '?'}", highlight=False, soft_wrap=True
+                f"chiso      | … {what:<42}{items:>8} / {total or '?'}", highlight=False, soft_wrap=True
             )
 
     def done(self, what: str, items: int) -> None:
         now = time.monotonic()
         self.console.print(
-            f"chiso      | {what:<36}{items:>8}{now - self.last:>8.1f} s", highlight=False, soft_wrap=True
+            f"chiso      | {what:<44}{items:>8}{now - self.last:>8.1f} s", highlight=False, soft_wrap=True
         )
         self.last = now
 
@@ -125,7 +132,7 @@ def _watch(api: httpx.Client, stages: Stages, portal: str, subject: str, *, afte
                     "Lần lấy dữ liệu không thành công.",
                     f"The pull of {subject} from the {portal} portal failed: {run['error']}",
                 )
-            stages.waiting(f"{portal} portal: {subject}", run["items"], run["total"])
+            stages.waiting(NAMES[portal, subject], run["items"], run["total"])
         time.sleep(0.5)
     raise Unavailable("Lần lấy dữ liệu không kết thúc.", f"The pull of {portal} {subject} does not end.")
 
@@ -158,10 +165,17 @@ def _load_decisions(api: httpx.Client, sandbox: httpx.Client) -> int:
 
 
 def _push(sandbox: httpx.Client) -> int:
-    answer = sandbox.post("/_sandbox/push", json={"wait": True})
-    answer.raise_for_status()
-    sent = answer.json()
-    return int(sent["new"]) + int(sent["updated"])
+    """Asked for, and asked after: one request as long as the push would be cut off where somebody stops us then."""
+    number = sandbox.post("/_sandbox/push", json={}).raise_for_status().json()["number"]
+    limit = time.monotonic() + LONGEST
+    while time.monotonic() < limit:
+        sent = sandbox.get("/_sandbox/stats").raise_for_status().json()["last_push"]
+        if sent and sent["number"] >= number:
+            if "failed" in sent:
+                raise Unavailable("Bên gửi không gửi được.", f"The integrator cannot push: {sent['failed']}")
+            return int(sent["new"]) + int(sent["updated"])
+        time.sleep(0.25)
+    raise Unavailable("Lần gửi không kết thúc.", "The integrator's push does not end.")
 
 
 def _caught_up(api: httpx.Client) -> int:

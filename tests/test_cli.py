@@ -248,6 +248,28 @@ def chiso(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ctrl_c_while_its_modules_load_ends_it_in_silence(tmp_path: Path) -> None:
+    def caught(process: subprocess.Popen[str]) -> bool:
+        """Whether SIGINT has a handler of Python's."""
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(mask, 16) & 1 << (signal.SIGINT - 1))
+
+    argv = [sys.executable, "-m", "services.start", "down"]
+    with subprocess.Popen(
+        argv, env={**os.environ, "DATA_DIR": str(tmp_path / "none")}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for wanted in (True, False):
+            while caught(process) is not wanted:
+                assert process.poll() is None
+                time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGINT
+
+
 def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

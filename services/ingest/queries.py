@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import reasons
-from shared.calendar import TZ
+from shared.calendar import TZ, local_day
 from shared.db import driver
 from shared.identifiers import parse_dossier_code
-from shared.models import Assessment, AssessmentPeriod, Dossier, DossierStep, Finding, Presence
+from shared.models import Assessment, AssessmentPeriod, Dossier, DossierStep, Finding, Presence, Unit
 from shared.vocabulary import STATUS_NAMES, DossierStatus, Known, Portal
 
 
@@ -76,13 +76,20 @@ async def dossier_view(session: AsyncSession, code: str) -> dict[str, Any] | Non
         .where(Finding.subject == "dossier", Finding.code == code)
         .order_by(Finding.opened_at, Finding.kind)
     )
+    units = list(
+        await session.scalars(
+            select(Unit)
+            .where(Unit.code.in_([row.unit_code for row in copies if row.unit_code]))
+            .order_by(Unit.valid_from)
+        )
+    )
     counted = [_counts(row) for row in periods]
     bases = {row["basis"] for row in counted}
     return {
         "code": code,
         "code_known": copies[0].code_known,
         "source_system": copies[0].source_system,
-        "copies": [_copy(row) for row in copies],
+        "copies": [_copy(row, units) for row in copies],
         "steps": [{**_columns(row), "status_name": _status_name(row.status)} for row in steps],
         "presence": [_columns(row) for row in presence],
         "indicators": counted,
@@ -106,11 +113,20 @@ def _status_name(status: int | None) -> str | None:
     return STATUS_NAMES[DossierStatus(status)] if status else None
 
 
-def _copy(row: Dossier) -> dict[str, Any]:
+def _unit_name(row: Dossier, units: Sequence[Unit]) -> str | None:
+    """What the unit is called on the day of receipt, by the unit tree; else by its newest name."""
+    mine = [unit for unit in units if unit.code == row.unit_code]
+    day = local_day(row.received_at) if row.received_at else None
+    then = [unit for unit in mine if day and unit.valid_from <= day <= (unit.valid_to or day)]
+    return (then or mine)[-1].name if mine else None
+
+
+def _copy(row: Dossier, units: Sequence[Unit]) -> dict[str, Any]:
     columns = _columns(row)
     supplements = columns["supplements"]
     return {
         **columns,
+        "unit_name": row.unit_name or _unit_name(row, units),
         # The driver hands jsonb written as text back as it is; both forms are one to a reader.
         "supplements": msgspec.json.decode(supplements)
         if isinstance(supplements, str)

@@ -94,7 +94,7 @@ async def request(
     session: AsyncSession, *, portal: Portal, subject: Subject, by: str, now: datetime, settings: Settings
 ) -> int:
     """Queue a run and wake the worker. Returns its id. Raises Invalid for a subject that the portal does not
-    have, Conflict for a portal that is not configured, RunActive."""
+    have, Conflict for a portal that is not configured or a list that is not granted, RunActive."""
     check_subject(portal, subject, settings)
     row = (
         await session.execute(
@@ -136,6 +136,12 @@ def check_subject(portal: Portal, subject: Subject, settings: Settings) -> None:
     if not configured(portal, settings):
         name = f"{portal.value.upper()}_URL"
         raise Conflict(f"Chưa cấu hình {name}.", f"{name} is not set")
+    if (portal, subject) == (Portal.NATIONAL, Subject.DOSSIERS) and not settings.national_list:
+        raise Conflict(
+            "Cổng DVC quốc gia chưa cấp quyền lấy danh sách hồ sơ (NATIONAL_LIST); hãy tra cứu từng mã (lookups).",
+            "The national portal has not granted its list of dossiers (NATIONAL_LIST); look-ups ask code by code.",
+            field="subject",
+        )
 
 
 @asynccontextmanager

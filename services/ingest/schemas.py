@@ -56,7 +56,8 @@ class PushAnswer(BaseModel):
 
 
 class CopyView(BaseModel):
-    """One copy of the dossier. `known`: the fields that this copy is able to tell."""
+    """One copy of the dossier. `known`: the fields that this copy is able to tell. `unit_name`: as it came; where none
+    did, the unit's name in the unit tree."""
 
     portal: str
     via: str

@@ -42,7 +42,7 @@ async def start_sync_run(
     principal: Annotated[Principal, Depends(allow(Role.CENTRE))],
 ) -> dict[str, Any]:
     """Queue a pull; the worker takes it up at once. One per portal and subject at a time: 409 names the
-    active one in `run`."""
+    active one in `run`. 409 also where the portal is not configured, or has not granted its list of dossiers."""
     settings = request.app.state.settings
     run_id = await runs.request(
         session,

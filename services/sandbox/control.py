@@ -38,6 +38,7 @@ class Control:
         self.follow, self.follow_every = follow, follow_every
         self.faults: Faults | None = None
         self.last_push: dict[str, object] | None = None
+        self._asked = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._following = False
 
@@ -111,40 +112,42 @@ class Control:
         return answer({"items": self.faults.on})
 
     async def _push(self, request: Request) -> Response:
-        """{"wait": true} answers with the counts when all was sent; else 202 at once."""
+        """{"wait": true} answers with the counts when all was sent; else 202 at once, with the number that `last_push`
+        of the stats has when it is over."""
         if self.integrator is None:
             return answer(
                 {"message": "no push target: start with --push-to, --push-username, --push-password"}, 409
             )
         wait = (await body(request)).get("wait") is True
+        self._asked += 1
         if wait:
             try:
-                await self._push_once()
+                await self._push_once(self._asked)
             except PushFailed as failed:
                 return answer({"message": str(failed)}, 502)
         else:
-            self._start(self._push_logged())
+            self._start(self._push_logged(self._asked))
         if self.follow is not None and not self._following:
             self._following = True
             self._start(self._follow())
-        return answer(self.last_push, 200) if wait else answer({"status": "started"}, 202)
+        return answer(self.last_push) if wait else answer({"status": "started", "number": self._asked}, 202)
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _push_once(self) -> None:
+    async def _push_once(self, number: int) -> None:
         assert self.integrator is not None
-        at = self.world.clock.isoformat()
-        self.last_push = {"at": at} | (await self.integrator.push()).as_dict()
+        told = {"number": number, "at": self.world.clock.isoformat()}
+        self.last_push = told | (await self.integrator.push()).as_dict()
 
-    async def _push_logged(self) -> None:
+    async def _push_logged(self, number: int) -> None:
         try:
-            await self._push_once()
+            await self._push_once(number)
         except PushFailed as failed:
             log.warning("push failed: %s", failed)
-            self.last_push = {"at": self.world.clock.isoformat(), "failed": str(failed)}
+            self.last_push = {"number": number, "at": self.world.clock.isoformat(), "failed": str(failed)}
 
     async def _follow(self) -> None:
         """Lets the world's time run with the real one: dossiers arrive, advance, and the integrator tells."""
@@ -155,7 +158,7 @@ class Control:
             to = now if until is None else min(now, until)
             if to > self.world.clock:
                 self.world.move(to)
-                await self._push_logged()
+                await self._push_logged(self._asked)
 
 
 def _moment(text: str) -> datetime:

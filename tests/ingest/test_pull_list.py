@@ -27,8 +27,9 @@ LIST = (Portal.NATIONAL, Subject.DOSSIERS)
 
 
 async def test_refused_list_fails_the_run_with_a_reason(engine: AsyncEngine, settings: Settings) -> None:
+    """The settings say that it is granted; the portal does not."""
     with sandbox(settings, world(20)) as there, pytest.raises(ListRefused):
-        await pull.run_one(engine, there, *LIST)
+        await pull.run_one(engine, there.model_copy(update={"national_list": True}), *LIST)
     (run,) = await rows(engine, "SELECT * FROM sync_run")
     assert run.state == "failed"
     assert run.error.startswith("ListRefused: Cổng DVC quốc gia không cấp quyền")
@@ -119,7 +120,7 @@ async def test_windows_reach_from_the_oldest_receipt_to_now(engine: AsyncEngine,
     await of_province(engine, **{A: "2026-10-30 15:00"})
     nation = Nation()
     async with serving(nation) as url:
-        await pull.run_one(engine, leading_to(settings, url), *LIST, retry=QUICK)
+        await pull.run_one(engine, leading_to(settings, url, national_list=True), *LIST, retry=QUICK)
     days = [moment("2026-10-30"), moment("2026-10-31"), moment("2026-11-01"), moment("2026-11-02")]
     assert nation.windows == [*pairwise(days), (days[-1], NOW + timedelta(seconds=1))]
 
@@ -129,7 +130,7 @@ async def test_a_receipt_on_another_day_is_no_absence(engine: AsyncEngine, setti
     await forget_changes(engine)
     nation = Nation(**{A: "20261101080000"})
     async with serving(nation) as url:
-        await pull.run_one(engine, leading_to(settings, url), *LIST, retry=QUICK)
+        await pull.run_one(engine, leading_to(settings, url, national_list=True), *LIST, retry=QUICK)
     assert await rows(engine, "SELECT code, found FROM presence WHERE checked_at IS NOT NULL") == [(B, False)]
     assert set(await column(engine, "SELECT code FROM change, unnest(codes) AS code")) == {A, B}
 
@@ -139,7 +140,7 @@ async def test_a_refused_item_is_there_all_the_same(engine: AsyncEngine, setting
     nation = Nation(**{A: "20261030080000"})
     nation.items[A]["TrangThaiHoSo"] = "99"
     async with serving(nation) as url:
-        await pull.run_one(engine, leading_to(settings, url), *LIST, retry=QUICK)
+        await pull.run_one(engine, leading_to(settings, url, national_list=True), *LIST, retry=QUICK)
     assert await rows(engine, "SELECT code, found FROM presence WHERE portal = 'national'") == [(A, True)]
     assert await rows(engine, "SELECT rejected, complete FROM sync_run") == [(1, True)]
 
@@ -151,7 +152,7 @@ async def test_what_is_no_longer_listed_has_vanished_and_may_come_back(
     nation = Nation(**{A: "20261030150000", B: "20261030150000"})
     gone = "SELECT code FROM dossier WHERE portal = 'national' AND vanished_at IS NOT NULL"
     async with serving(nation) as url:
-        here = leading_to(settings, url)
+        here = leading_to(settings, url, national_list=True)
         await pull.run_one(engine, here, *LIST, retry=QUICK)
         assert await column(engine, gone) == []
         await forget_changes(engine)
@@ -175,7 +176,7 @@ async def test_a_broken_pass_proves_no_absence_and_is_gone_on_with(
     nation = Nation(**{A: "20261030150000"})
     nation.away_after = 2
     async with serving(nation) as url:
-        here = leading_to(settings, url)
+        here = leading_to(settings, url, national_list=True)
         with pytest.raises(PortalAway):
             await pull.run_one(engine, here, *LIST, retry=QUICK)
         assert await column(engine, "SELECT code FROM presence WHERE found = false") == []
@@ -201,7 +202,7 @@ async def test_a_listed_dossier_is_there_also_where_its_form_is_older_than_our_c
     nation = Nation(**{A: "20261031080000"})
     nation.items[A]["NgayKetThucXuLy"] = "20261101170000"
     async with serving(nation) as url:
-        here = leading_to(settings, url)
+        here = leading_to(settings, url, national_list=True)
         await pull.run_one(engine, here, *LIST, retry=QUICK)
         nation.items[A] = {"NgayTiepNhan": moved_to}
         await pull.run_one(engine, at(here, NOW + timedelta(hours=1)), *LIST, retry=QUICK)

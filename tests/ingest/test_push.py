@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import date
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from shared.db import session_scope
 from shared.settings import Settings
 from shared.vocabulary import Role
 from tests import make
+from tests.make import NOW
 
 
 def dossier(number: int = 12, **fields: Any) -> dict[str, Any]:
@@ -165,7 +167,7 @@ async def test_ndjson_answers_line_by_line(engine: AsyncEngine, settings: Settin
         (b"\xff\xfe", 400),
         (b'{"code": 1}', 422),
         (b"[" * 100_000, 400),
-        (b'[{"code":' * 5000 + b"1" + b"}]" * 5000, 400),
+        (b'[{"code":' * 5000 + b"1" + b"}" * 5000, 400),
         (b"[" + b" " * (21 * 1024 * 1024) + b"]", 413),
         (b"", 400),
     ],
@@ -220,6 +222,26 @@ async def test_everything_known_of_one_dossier(engine: AsyncEngine, settings: Se
     async with make.client(engine, settings, api.router, role=Role.UNIT, unit="H31.136") as foreign:
         refused = await foreign.get(f"/v1/dossiers/{item['code']}")
     assert refused.status_code == 403
+
+
+async def test_a_copy_that_names_only_a_code_tells_the_unit_s_name_of_its_day(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    async with session_scope(engine) as session:
+        await make.unit(session, "H31.140", "UBND xã Cũ", valid_to=date(2026, 8, 31))
+        await make.unit(session, "H31.140", "UBND phường Mới", valid_from=date(2026, 9, 1))
+    async with make.client(engine, settings, api.router) as http:
+        for received, told, name in (
+            ("2026-08-03T09:30:00+07:00", None, "UBND xã Cũ"),
+            ("2026-09-03T09:30:00+07:00", None, "UBND phường Mới"),
+            ("2020-09-03T09:30:00+07:00", None, "UBND phường Mới"),
+            ("2026-08-03T09:30:00+07:00", "UBND xã Cũ (một cửa)", "UBND xã Cũ (một cửa)"),
+        ):
+            item = {"code": "HS-1", "unit_code": "H31.140", "unit_name": told, "received_at": received}
+            updated = {"updated_at": NOW.isoformat()}
+            await http.post("/v1/dossiers", json=[item | updated])
+            (copy,) = (await http.get("/v1/dossiers/HS-1")).json()["copies"]
+            assert (copy["unit_code"], copy["unit_name"]) == ("H31.140", name)
 
 
 async def test_more_pushes_at_once_than_the_pool_has_connections(

@@ -70,6 +70,19 @@ async def test_a_subject_that_the_portal_does_not_have(
     assert answer.json()["field"] == field
 
 
+async def test_a_list_that_is_not_granted_is_not_asked_for(engine: AsyncEngine, configured: Settings) -> None:
+    for granted, status in ((False, 409), (True, 202)):
+        settings = configured.model_copy(update={"national_list": granted})
+        async with make.client(engine, settings, router) as http:
+            answer = await post(http, "national", "dossiers")
+        assert answer.status_code == status
+        if not granted:
+            assert answer.json()["field"] == "subject"
+            assert "chưa cấp quyền" in answer.json()["detail_vi"]
+            assert "look-ups" in answer.json()["detail"]
+            assert await rows(engine, "SELECT * FROM sync_run") == []
+
+
 @pytest.mark.parametrize("body", [{}, [], {"portal": "x", "subject": "units"}, {"portal": 5}, "x"])
 async def test_bad_requests(engine: AsyncEngine, configured: Settings, body: Any) -> None:
     async with make.client(engine, configured, router) as http:

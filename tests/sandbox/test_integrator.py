@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -152,7 +153,10 @@ def test_push_by_the_control_address(receiver: Receiver, target: Target, world: 
         assert said.status_code == 200
         assert said.json()["new"] == len(receiver.heads)
         assert client.get("/_sandbox/stats").json()["last_push"] == said.json()
-        assert client.post("/_sandbox/push", json={}).status_code == 202
+        begun = client.post("/_sandbox/push", json={})
+        assert (begun.status_code, begun.json()["number"]) == (202, 2)
+        while client.get("/_sandbox/stats").json()["last_push"]["number"] < 2:
+            time.sleep(0.01)
     assert_all_told(receiver, world)
 
 
