@@ -67,6 +67,7 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("GET", "/v1/pushes/{receipt_id}"): Expected(path={"receipt_id": "<receipt>"}, readers=PUSHING),
     ("GET", "/v1/unit-aliases"): Expected(),
     ("PUT", "/v1/unit-aliases/{name}"): Expected(path={"name": "một nơi"}, json={"unit_code": MINE}),
+    ("DELETE", "/v1/unit-aliases/{name}"): Expected(path={"name": "một nơi"}),
     ("GET", "/v1/findings"): Expected(query={"state": "all"}),
     ("GET", "/v1/findings/{finding_id}"): Expected(path={"finding_id": "<finding>"}, of_unit=True),
     ("GET", "/v1/reconciliation/dossiers"): Expected(),

@@ -169,6 +169,28 @@ async def put_alias(
     return span, await _re_resolve_called(session, connection, [written], {key}, now=now)
 
 
+async def remove_alias(
+    session: AsyncSession, *, name: str, valid_from: date | None, now: datetime
+) -> tuple[list[Span], int]:
+    """Let a name mean nothing any more, in the span that begins at `valid_from` or at all, and resolve again what it
+    had placed. Returns the spans that were there and the number of copies that changed. What a pull says of the name is
+    there again with its next pull: to end a name, set `valid_to`."""
+    written = clean(name, "name", limit=NAME_LIMIT)
+    key = unit_name_key(written) if written else ""
+    connection = await driver(session)
+    await hold(connection)
+    rows = await connection.fetch(
+        "DELETE FROM unit_alias WHERE name_key = $1 AND ($2::date IS NULL OR valid_from = $2)"
+        " RETURNING unit_code, valid_from, valid_to",
+        key,
+        valid_from,
+    )
+    if not written or not rows:
+        return [], 0
+    spans = sorted((Span(*row) for row in rows), key=lambda span: span.valid_from)
+    return spans, await _re_resolve_called(session, connection, [written], {key}, now=now)
+
+
 async def _is_code(connection: asyncpg.Connection, name: str) -> bool:
     try:
         code = normalise_unit_code(name)

@@ -83,3 +83,27 @@ class AliasStored(BaseModel):
     valid_from: date
     valid_to: date | None
     re_resolved: int
+
+
+class AliasSpan(BaseModel):
+    unit_code: str
+    valid_from: date
+    valid_to: date | None
+
+
+class AliasRemoved(BaseModel):
+    """`removed`: the spans that were there, none where the name had no meaning; they can be set again.
+    `re_resolved`: as when an alias is set."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "Bộ phận Một cửa phường Sơn Nam",
+                "removed": [{"unit_code": "H31.136", "valid_from": "2025-07-01", "valid_to": None}],
+                "re_resolved": 412,
+            }
+        }
+    )
+    name: str
+    removed: list[AliasSpan]
+    re_resolved: int

@@ -6,11 +6,19 @@ from collections.abc import AsyncIterator
 from datetime import date
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest import naming
-from services.ingest.unit_schemas import AliasList, AliasSet, AliasStored, AliasView, UnmappedView
+from services.ingest.unit_schemas import (
+    AliasList,
+    AliasRemoved,
+    AliasSet,
+    AliasStored,
+    AliasView,
+    UnmappedView,
+)
 from shared.access import READERS, Principal, allow, unit_in_scope
 from shared.answers import LIMIT, csv_response, decode_cursor, encode_cursor, wants_csv
 from shared.db import Session, session_scope
@@ -19,6 +27,7 @@ from shared.problems import responses
 from shared.vocabulary import Role
 
 router = APIRouter(prefix="/v1", tags=["ingest"])
+log = structlog.get_logger("units")
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
@@ -127,3 +136,30 @@ async def put_alias(
         now=request.app.state.settings.now(),
     )
     return AliasStored(name=name, **span._asdict(), re_resolved=changed)
+
+
+@router.delete(
+    "/unit-aliases/{name:path}",
+    summary="Bỏ một tên gọi hoặc mã của đơn vị; hồ sơ trước đó được xác định lại",
+    response_model=AliasRemoved,
+    responses=responses(401, 403, 404, 422, 503),
+)
+async def delete_alias(
+    name: Annotated[str, Path(min_length=1, max_length=300, examples=["Bộ phận Một cửa phường Sơn Nam"])],
+    request: Request,
+    session: Session,
+    principal: Annotated[Principal, Depends(allow(Role.CENTRE))],
+    valid_from: Annotated[
+        date | None, Query(description="Only the span that begins on this day; else all spans of the name")
+    ] = None,
+) -> dict[str, Any]:
+    """For a name that was set by mistake; one that is no longer used is given a `valid_to` instead. What it placed is
+    resolved again in the same transaction. A name that a portal's list of units tells is back with the next pull."""
+    removed, changed = await naming.remove_alias(
+        session, name=name, valid_from=valid_from, now=request.app.state.settings.now()
+    )
+    spans = [span._asdict() for span in removed]
+    if removed:  # the table keeps no history
+        told = [f"{span.unit_code} {span.valid_from}/{span.valid_to or ''}" for span in removed]
+        log.info("alias removed", by=principal.key_id, spans=told)
+    return {"name": name, "removed": spans, "re_resolved": changed}

@@ -148,6 +148,35 @@ async def test_an_alias_resolves_what_came_before(http: httpx.AsyncClient, engin
     assert mine["source"].startswith("key k")
 
 
+async def test_an_alias_that_is_removed_is_as_if_it_had_never_been(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    placed = "SELECT code, unit_code, unit_via FROM dossier ORDER BY code"
+    before = await rows(engine, placed)
+    for since, until in (("2020-01-01", "2025-06-30"), ("2025-07-01", None)):
+        body = {"unit_code": "H31.136", "valid_from": since, "valid_to": until}
+        assert (await http.put(f"/v1/unit-aliases/{WINDOW}", json=body)).status_code == 200
+    assert await rows(engine, placed) != before
+    named = await http.delete(f"/v1/unit-aliases/{WINDOW}", params={"valid_from": "2020-01-01"})
+    assert named.json()["removed"] == [
+        {"unit_code": "H31.136", "valid_from": "2020-01-01", "valid_to": "2025-06-30"}
+    ]
+    async with session_scope(engine) as session:
+        await session.execute(text("DELETE FROM change"))
+    answer = await http.delete(f"/v1/unit-aliases/ubnd {WINDOW.lower()}")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["removed"] == [
+        {"unit_code": "H31.136", "valid_from": "2025-07-01", "valid_to": None}
+    ]
+    assert answer.json()["re_resolved"] == 3
+    assert await rows(engine, placed) == before
+    queued = await rows(engine, "SELECT consumer, code FROM change, unnest(codes) AS code ORDER BY 1, 2")
+    codes = ["H31.135-260801-0001", "H31.135-260802-0002", "HS-3"]
+    assert queued == [(who, code) for who in ("indicators", "reconcile") for code in codes]
+    again = await http.delete(f"/v1/unit-aliases/{WINDOW}")
+    assert (again.status_code, again.json()["removed"], again.json()["re_resolved"]) == (200, [], 0)
+
+
 @pytest.mark.parametrize(("name", "code"), [("X.99", "HS-4"), ("H31.250", "H31.250-260801-0005")])
 async def test_an_alias_of_a_code(http: httpx.AsyncClient, engine: AsyncEngine, name: str, code: str) -> None:
     answer = await http.put(f"/v1/unit-aliases/{name}", json={"unit_code": "H31.16"})
