@@ -17,6 +17,7 @@ SMALL = {
     "decision",
     "decision_row",
     "heartbeat",
+    "idempotency_key",
     "import_run",
     "period_opened",
     "procedure",

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest import directory, run_queries, runs
 from services.ingest.sync_schemas import RunState, SyncRequest, SyncRunList, SyncRunView, UnitList, UnitView
+from shared import idempotency
 from shared.access import READERS, Principal, allow, unit_in_scope
 from shared.answers import LIMIT, csv_response, decode_cursor, encode_cursor, wants_csv
 from shared.calendar import TZ, local_day
@@ -37,23 +38,27 @@ CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema":
 async def start_sync_run(
     body: SyncRequest,
     request: Request,
-    response: Response,
     session: Session,
     principal: Annotated[Principal, Depends(allow(Role.CENTRE))],
-) -> dict[str, Any]:
+    key: idempotency.Key = None,
+) -> Response:
     """Queue a pull; the worker takes it up at once. One per portal and subject at a time: 409 names the
     active one in `run`. 409 also where the portal is not configured, or has not granted its list of dossiers."""
     settings = request.app.state.settings
-    run_id = await runs.request(
-        session,
-        portal=body.portal,
-        subject=body.subject,
-        by=principal.key_id,
-        now=settings.now(),
-        settings=settings,
-    )
-    response.headers["Location"] = f"/v1/sync-runs/{run_id}"
-    return _shown(await run_queries.read(session, run_id))
+
+    async def make() -> idempotency.Made:
+        run_id = await runs.request(
+            session,
+            portal=body.portal,
+            subject=body.subject,
+            by=principal.key_id,
+            now=settings.now(),
+            settings=settings,
+        )
+        shown = SyncRunView.model_validate(_shown(await run_queries.read(session, run_id)))
+        return idempotency.Made(202, shown, f"/v1/sync-runs/{run_id}")
+
+    return await idempotency.once(session, request, principal, key, make, now=settings.now())
 
 
 @router.get(

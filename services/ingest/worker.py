@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest import pull, receipts, run_queries, runs
 from services.ingest.portals.http import Retry
-from shared import queue
+from shared import idempotency, queue
 from shared.db import create_engine, session_scope
 from shared.settings import Settings
 from shared.vocabulary import Portal, Subject
@@ -111,7 +111,8 @@ class Worker:
         settings = self._settings
         async with session_scope(self._engine) as session:
             if self._prune_at <= (time := asyncio.get_running_loop().time()):
-                pruned = await receipts.prune(session, now=settings.now())
+                now = settings.now()
+                pruned = await receipts.prune(session, now=now) + await idempotency.prune(session, now=now)
                 self._prune_at = time if pruned else time + PRUNE_SECONDS
             waiting = await run_queries.active(session)
             if not self._ended.issuperset(self._wanted()):  # it reads all runs that ever were

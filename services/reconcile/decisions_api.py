@@ -25,6 +25,7 @@ from services.reconcile.decision_schemas import (
     LevelName,
     ProcedureReconciliationView,
 )
+from shared import idempotency
 from shared.access import Principal, allow, unit_in_scope
 from shared.answers import (
     LIMIT,
@@ -54,27 +55,32 @@ _CATALOGUE_HEADER = tuple(CatalogueEntry.model_fields)
     summary="Nạp một quyết định công bố thủ tục hành chính",
     status_code=201,
     response_model=DecisionAccepted,
-    responses=responses(400, 401, 403, 413, 422, 503)
+    responses=responses(400, 401, 403, 409, 413, 422, 503)
     | {200: {"model": DecisionAccepted, "description": "This very text was known already"}},
 )
 async def add_decision(
     request: Request,
-    response: Response,
     document: DecisionIn,
     session: Session,
     principal: Annotated[Principal, Depends(allow(Role.CENTRE))],
-) -> dict[str, Any]:
+    key: idempotency.Key = None,
+) -> Response:
     """201 for a new decision or a new text of one, 200 where nothing is new. `notes`: what a person should
     look at."""
     text = decisions.normalised(document)
     principal.check(text.unit_code)
-    stored = await decisions.add(session, text, now=request.app.state.settings.now(), by=principal.key_id)
-    response.status_code = 201 if stored.created else 200
-    return await decision_views.decision(session, stored.id) | {
-        "result": "created" if stored.created else "unchanged",
-        "supersedes": stored.supersedes,
-        "notes": decisions.notes(text),
-    }
+    now = request.app.state.settings.now()
+
+    async def make() -> idempotency.Made:
+        stored = await decisions.add(session, text, now=now, by=principal.key_id)
+        content = await decision_views.decision(session, stored.id) | {
+            "result": "created" if stored.created else "unchanged",
+            "supersedes": stored.supersedes,
+            "notes": decisions.notes(text),
+        }
+        return idempotency.Made(201 if stored.created else 200, DecisionAccepted.model_validate(content))
+
+    return await idempotency.once(session, request, principal, key, make, now=now)
 
 
 @router.get(

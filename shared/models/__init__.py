@@ -10,6 +10,7 @@ from shared.models.decision import Decision, DecisionRow
 from shared.models.dossier import Dossier, DossierStep, Presence
 from shared.models.finding import Comparison, Finding, FindingEvent
 from shared.models.heartbeat import Heartbeat
+from shared.models.idempotency import IdempotencyKey
 from shared.models.import_run import ImportRun
 from shared.models.procedure import Procedure
 from shared.models.push import PushReceipt
@@ -31,6 +32,7 @@ __all__ = [
     "Finding",
     "FindingEvent",
     "Heartbeat",
+    "IdempotencyKey",
     "ImportRun",
     "PeriodOpened",
     "Presence",

@@ -92,7 +92,7 @@ async def test_a_decision_is_taken_once(http: httpx.AsyncClient, engine: AsyncEn
     again = await post(http, document | {"declared_count": 3, "number": "712/QĐ-UBND"}, 200)
     assert (again["id"], again["result"], again["supersedes"]) == (created["id"], "unchanged", None)
     async with session_scope(engine) as session:
-        assert list(await session.scalars(select(Change.code))) == ["procedures"]
+        assert list(await session.scalars(select(Change.codes))) == [["procedures"]]
 
 
 async def test_another_text_of_the_same_number_supersedes_the_older(http: httpx.AsyncClient) -> None:
