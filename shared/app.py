@@ -3,6 +3,7 @@ body limit, CORS-free GETs. The tested application is the shipped one: tests cal
 
 from __future__ import annotations
 
+import gc
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -41,6 +42,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.engine = create_engine(url)
+        # A batch of pushes makes tens of thousands of tuples, none in a circle; looking through them after every
+        # 700 was a tenth to a quarter of what a push cost (benchmarks/bench_push.py).
+        gc.set_threshold(100_000, 20, 20)
         try:
             yield
         finally:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.ingest import queries, receipts, service
+from services.ingest import json_parts, queries, receipts, service
 from services.ingest.normalise import Head, Refusal, Step
 from services.ingest.portals import national_messages
 from services.ingest.turns import in_turns
@@ -58,8 +58,22 @@ class Call(msgspec.Struct, gc=False):
     data: msgspec.Raw = msgspec.Raw(b"[]")
 
 
+_CALL_TEXTS = ("session", "service", "isUpdating", "mahoso")
 _login = msgspec.json.Decoder(Login).decode
-_call = msgspec.json.Decoder(Call).decode
+_decode_call = msgspec.json.Decoder(Call).decode
+
+
+def _call(body: bytes) -> Call:
+    """Raises msgspec.DecodeError, UnicodeDecodeError, Unreadable."""
+    try:
+        return _decode_call(body)
+    except RecursionError:  # one item is nested too deep: it alone is refused, when its turn comes
+        members = json_parts.members(body)
+        data = members.pop("data", b"[]")
+        named = (b'"%s":%s' % (name.encode(), members[name]) for name in _CALL_TEXTS if name in members)
+        call = _decode_call(b"{" + b",".join(named) + b"}")
+        call.data = msgspec.Raw(data)
+        return call
 
 
 def _answer(code: str | int, message: str = "", **more: Any) -> Response:

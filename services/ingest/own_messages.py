@@ -21,11 +21,10 @@ from services.ingest.normalise import (
     Step,
     check_not_ahead,
     clean,
-    clock_of,
-    day_of,
     dossier_code,
     latest_stamp,
     moment,
+    of_iso,
     procedure_code,
     refusal,
     stamp,
@@ -165,17 +164,17 @@ def _pushed(item: PushedDossier, now: datetime) -> Pushed:
         procedure_code(item.procedure_code, "procedure_code") if item.procedure_code else (None, None)
     )
     try:
-        submitted_at = _iso(item.submitted_at) if item.submitted_at else None
-        received_at = _iso(item.received_at) if item.received_at else None
-        due_at = _iso(item.due_at) if item.due_at else None
-        finished_at = _iso(item.finished_at) if item.finished_at else None
-        returned_at = _iso(item.returned_at) if item.returned_at else None
-        rejected_at = _iso(item.rejected_at) if item.rejected_at else None
-        updated_at = _iso(item.updated_at) if item.updated_at else None
+        submitted_at = of_iso(item.submitted_at) if item.submitted_at else None
+        received_at = of_iso(item.received_at) if item.received_at else None
+        due_at = of_iso(item.due_at) if item.due_at else None
+        finished_at = of_iso(item.finished_at) if item.finished_at else None
+        returned_at = of_iso(item.returned_at) if item.returned_at else None
+        rejected_at = of_iso(item.rejected_at) if item.rejected_at else None
+        updated_at = of_iso(item.updated_at) if item.updated_at else None
     except (
+        KeyError,
         ValueError,
         TypeError,
-        IndexError,
     ):  # another form of a time, or none at all: the slow way says which
         submitted_at = stamped(_value(item.submitted_at), "submitted_at")
         received_at = stamped(_value(item.received_at), "received_at")
@@ -225,13 +224,6 @@ def _pushed(item: PushedDossier, now: datetime) -> Pushed:
     if not item.steps:
         return Pushed(portal, head, _NO_STEPS)
     return Pushed(portal, head, [_step(code.code, n, step, now) for n, step in enumerate(item.steps)])
-
-
-def _iso(value: Any) -> str:
-    """The form that nearly all times have, 2026-08-03T09:30:00+07:00, as a stamp. Raises ValueError for any other."""
-    if value[10] != "T" or value[19:] != "+07:00":
-        raise ValueError
-    return f"{day_of(value[:10])}T{clock_of(value[11:19])}+07:00"
 
 
 def _known(item: PushedDossier) -> int:

@@ -7,7 +7,7 @@ the answer is written only after the batch of its item has been committed, so an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any
@@ -15,12 +15,13 @@ from typing import Any
 import asyncpg
 import msgspec
 from fastapi.responses import Response
+from msgspec import UNSET, UnsetType
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from starlette.types import Receive, Scope, Send
 
-from services.ingest import own_messages, receipts, service
+from services.ingest import json_parts, own_messages, receipts, service
 from services.ingest.normalise import Refusal, Refused, refusal
 from services.ingest.own_messages import Pushed
 from services.ingest.turns import in_turns
@@ -36,27 +37,49 @@ PAUSE = 0.5
 """Seconds without a new line after which a started batch is written anyway: a slow sender gets its answers."""
 
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder(msgspec.Raw)
+_RESULTS = (service.ACCEPTED, service.UNCHANGED, service.STALE, service.REJECTED)
 
 
 def read_array(body: bytes, *, now: datetime) -> list[Pushed | Refusal]:
     """Raises Unreadable where the body is not JSON, Invalid where it is no array."""
+    raws: Sequence[bytes | msgspec.Raw]
     try:
         if body.lstrip()[:1] != b"[":
             _any.decode(body)  # tells what is no JSON from what is no array
             raise Invalid("Cần một mảng JSON các hồ sơ.", "Expected a JSON array of dossiers.", field="body")
-        raws = _array.decode(body)
+        try:
+            raws = _array.decode(body)
+        except RecursionError:  # one item is nested too deep: it alone is refused
+            raws = json_parts.items(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise Unreadable("Nội dung không phải JSON hợp lệ.", "The body is not valid JSON.") from None
     return [own_messages.read(raw, position=n, now=now) for n, raw in enumerate(raws)]
 
 
+class ItemResult(msgspec.Struct, gc=False):
+    """What became of one item; `field` and the reasons only where it was refused."""
+
+    index: int
+    code: str | None
+    result: str
+    field: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    reason_vi: str | UnsetType = UNSET
+
+
 async def store(
-    session: AsyncSession, items: list[Pushed | Refusal], *, sender: str, now: datetime
-) -> list[dict[str, Any]]:
-    """One result per item, in order: {index, code, result} and, where refused, field and reason."""
-    results: list[dict[str, Any]] = [{}] * len(items)
+    session: AsyncSession,
+    items: list[Pushed | Refusal],
+    *,
+    sender: str,
+    now: datetime,
+    first_index: int = 0,
+) -> list[ItemResult]:
+    """One result per item, in order, the first with `first_index`."""
+    results: list[Any] = [None] * len(items)
     by_portal: dict[Portal, list[int]] = {}  # a batch may speak of several copies; nearly all speak of one
     for n, item in enumerate(items):
         portal = Portal.PROVINCIAL if type(item) is Refusal else item.portal  # type: ignore[union-attr]
@@ -74,34 +97,25 @@ async def store(
             steps=[step for item in mine if isinstance(item, Pushed) for step in item.steps],
         )
         for n, item, result in zip(by_portal[portal], mine, outcome.results, strict=True):
-            results[n] = _result(n, item, result)
+            results[n] = _result(first_index + n, item, result)
     return results
 
 
-def _result(index: int, item: Pushed | Refusal, result: str) -> dict[str, Any]:
-    if isinstance(item, Refusal):
-        return {
-            "index": item.position,
-            "code": item.code,
-            "result": result,
-            "field": item.field,
-            "reason": item.en,
-            "reason_vi": item.vi,
-        }
-    return {"index": index, "code": item.head.code, "result": result}
+def _result(index: int, item: Pushed | Refusal, result: str) -> ItemResult:
+    if type(item) is Refusal:
+        return ItemResult(index, item.code, result, item.field, item.en, item.vi)
+    return ItemResult(index, item.head.code, result)  # type: ignore[union-attr]
 
 
-def count(results: list[dict[str, Any]]) -> dict[str, int]:
-    counts = dict.fromkeys((service.ACCEPTED, service.UNCHANGED, service.STALE, service.REJECTED), 0)
-    for result in results:
-        counts[result["result"]] += 1
-    return counts
+def count(results: Sequence[ItemResult]) -> dict[str, int]:
+    told = [result.result for result in results]
+    return {name: told.count(name) for name in _RESULTS}
 
 
 async def give_receipt(
     session: AsyncSession,
     items: list[Pushed | Refusal],
-    results: list[dict[str, Any]],
+    results: Sequence[ItemResult],
     *,
     sender: str,
     now: datetime,
@@ -118,8 +132,8 @@ async def give_receipt(
         portal=",".join(sorted(portals)) if portals else Portal.PROVINCIAL.value,
         now=now,
         digest=digest,
-        results=[result["result"] for result in results],
-        told=lambda n: (results[n]["code"], results[n].get("field")),
+        results=[result.result for result in results],
+        told=lambda n: (results[n].code, results[n].field or None),
         stream_id=stream_id,
         first_index=first_index,
     )
@@ -170,7 +184,7 @@ async def _work(
     sender: str,
     answers: asyncio.Queue[bytes | None],
 ) -> None:
-    totals = dict.fromkeys((service.ACCEPTED, service.UNCHANGED, service.STALE, service.REJECTED), 0)
+    totals = dict.fromkeys(_RESULTS, 0)
     position = 0
     first: int | None = None
     try:
@@ -178,7 +192,7 @@ async def _work(
             now = settings.now()
             items = await in_turns(_read_lines(lines, position, now))
             async with session_scope(engine) as session:
-                results = await store(session, items, sender=sender, now=now)
+                results = await store(session, items, sender=sender, now=now, first_index=position)
                 receipt = await give_receipt(
                     session,
                     items,
@@ -190,14 +204,11 @@ async def _work(
                     first_index=position,
                 )
             first = first or receipt
-            for n, result in enumerate(results):
-                result["index"] = position + n
-                totals[result["result"]] += 1
+            for name, number in count(results).items():
+                totals[name] += number
             told = {"receipt": receipt, "from_index": position, "items": len(lines)}
             position += len(lines)
-            answers.put_nowait(
-                b"".join(_encode(result) + b"\n" for result in results) + _encode(told) + b"\n"
-            )
+            answers.put_nowait(_encode_lines([*results, told]))
         answers.put_nowait(_encode({"counts": totals, "receipt": first}) + b"\n")
     except (DBAPIError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         stopped = {

@@ -42,8 +42,8 @@ Told = tuple[str | None, str | None]
 
 
 def digest_of(parts: Sequence[bytes | None]) -> bytes:
-    """Of the bytes that came; a line that was too long to be kept counts as empty."""
-    return hashlib.blake2b(b"\n".join(part or b"" for part in parts), digest_size=16).digest()
+    """SHA-256 of the bytes that came; a line that was too long to be kept counts as empty."""
+    return hashlib.sha256(b"\n".join([part or b"" for part in parts])).digest()
 
 
 def items_of(results: Sequence[str], told: Callable[[int], Told]) -> str:

@@ -107,9 +107,12 @@ WITH incoming AS (
 ), to_look_up AS (
   {_QUEUE_LOOKUPS}
 )
-SELECT code, inserted OR (
-  SELECT o.version IS NULL FROM dossier o WHERE o.code = written.code AND o.portal = $1  -- before this statement
-) FROM written
+SELECT coalesce(array_agg(code) FILTER (WHERE inserted), '{{{{}}}}') AS inserted,
+       coalesce(array_agg(code) FILTER (WHERE NOT inserted), '{{{{}}}}') AS updated,
+       coalesce(array_agg(code) FILTER (WHERE NOT inserted AND (
+         SELECT o.version IS NULL FROM dossier o WHERE o.code = written.code AND o.portal = $1  -- before this statement
+       )), '{{{{}}}}') AS headless
+  FROM written
 """  # noqa: S608 - column names are ours
 
 # A step may come before its dossier's head: then the row waits with version NULL for it. Officer and state are two
@@ -217,7 +220,7 @@ async def _write_heads(
     columns = [*zip(*newest.values(), strict=True), *zip(*units, strict=True)]
     if len(newest) < _COPY_FROM:
         statement = _WRITE_HEADS.format(incoming=_FROM_ARRAYS)
-        written = await connection.fetch(statement, portal.value, via, now, *columns)
+        written = await connection.fetchrow(statement, portal.value, via, now, *columns)
     else:
         await connection.execute(_MAKE_INCOMING)
         await connection.execute("DELETE FROM incoming_head")  # of an earlier batch in the same transaction
@@ -225,16 +228,18 @@ async def _write_heads(
             "incoming_head", source=copy_text(columns), columns=list(_HEAD), format="text", null=""
         )
         statement = _WRITE_HEADS.format(incoming=_FROM_COPY)
-        written = await connection.fetch(statement, portal.value, via, now)
+        written = await connection.fetchrow(statement, portal.value, via, now)
     await connection.execute("SELECT pg_notify($1, '')", queue.CHANNEL)
-    inserted = {row[0] for row in written if row[1]}
+    inserted, updated, headless = written
+    if len(inserted) == len(heads):
+        return [ACCEPTED] * len(heads), set()
     results = dict.fromkeys(newest, ACCEPTED)
-    if len(written) < len(newest):
-        untouched = newest.keys() - {row[0] for row in written}
+    if len(inserted) + len(updated) < len(newest):
+        untouched = newest.keys() - {*inserted, *updated}
         for code, version in await queries.versions(session, untouched, portal=portal):
             same = version == datetime.fromisoformat(newest[code].version)
             results[code] = UNCHANGED if same else STALE
-    known_before = results.keys() - inserted
+    known_before = results.keys() - {*inserted, *headless}
     if not repeated:
         return list(results.values()), known_before
     return [_of_repeated(head, newest[head.code], results[head.code]) for head in heads], known_before

@@ -411,6 +411,23 @@ async def test_one_broken_item_among_ten_thousand(portal: Portal, engine: AsyncE
     assert await rows(engine, "SELECT count(*) FROM dossier") == [(9_999,)]
 
 
+async def test_one_item_that_is_nested_too_deep_costs_its_neighbours_nothing(
+    portal: Portal, engine: AsyncEngine
+) -> None:
+    deep = b'{"MaHoSo": "H31.135-260803-7654", "X": %s}' % (b"[" * 100_000 + b"]" * 100_000)
+    items = [json.dumps(form(1)).encode(), deep, json.dumps(form(2)).encode()]
+    call = b'{"session": "%s", "service": "DongBoHoSoMC", "data": [%s], "isUpdating": "False"}' % (
+        portal.session.encode(),
+        b",".join(items),
+    )
+    envelope = await portal.post("integration", call)
+    assert envelope["error_code"] == "-1"
+    assert "1/3" in envelope["message"]
+    assert "mục 2" in envelope["message"]
+    assert await rows(engine, "SELECT count(*) FROM dossier") == [(2,)]
+    assert await rows(engine, "SELECT field, position FROM quarantine") == [("data", 1)]
+
+
 async def test_many_bad_items_make_no_endless_message(portal: Portal) -> None:
     envelope = await portal.send(*(form(n, TrangThaiHoSo="x") for n in range(500)))
     assert "500/500" in envelope["message"]
@@ -424,15 +441,10 @@ UNREADABLE = {
     "array": b"[]",
     "number": b"1",
     "deep": b"[" * 200_000,
-    "deep data": b'{"session": "SESSION", "service": "DongBoHoSoMC", "data": '
+    "deep session": b'{"service": "DongBoHoSoMC", "data": [], "session": '
     + b"[" * 100_000
     + b"]" * 100_000
     + b"}",
-    "deep item": b'{"session": "SESSION", "service": "DongBoHoSoMC", "data": [{"X":'
-    + b'{"a":' * 5000
-    + b"1"
-    + b"}" * 5002
-    + b"]}",
     "data is an object": b'{"session": "SESSION", "service": "DongBoHoSoMC", "data": {}}',
     "data is null": b'{"session": "SESSION", "service": "CapNhatTienDoHoSoMC", "data": null}',
     "data is broken": b'{"session": "SESSION", "service": "DongBoHoSoMC", "data": [{]}',

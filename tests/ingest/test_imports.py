@@ -298,7 +298,7 @@ async def test_the_database_goes_away_for_a_moment(
 
     async def cut() -> None:
         for _ in range(6):
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
             await cluster.statement(
                 f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
             )

@@ -160,6 +160,25 @@ async def test_ndjson_answers_line_by_line(engine: AsyncEngine, settings: Settin
     assert [item["index"] for item in got[:-1]] == list(range(7))
 
 
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "not closed"])
+async def test_one_item_that_is_nested_too_deep_costs_its_neighbours_nothing(
+    engine: AsyncEngine, settings: Settings, closed: bool
+) -> None:
+    deep = b'{"code": "H31.135-260803-0099", "more": %s' % (b"[" * 100_000 + b"]" * 100_000)
+    items = [
+        json.dumps(dossier(1)).encode(),
+        deep + (b"}" if closed else b"]"),
+        json.dumps(dossier(2)).encode(),
+    ]
+    async with make.client(engine, settings, api.router) as http:
+        answer = await http.post("/v1/dossiers", content=b"[" + b",".join(items) + b"]")
+    assert answer.status_code == 200
+    assert [item["result"] for item in answer.json()["items"]] == ["accepted", "rejected", "accepted"]
+    assert answer.json()["items"][1]["field"] == "item"
+    assert len(await rows(engine, "SELECT code FROM dossier")) == 2
+    assert len(await rows(engine, "SELECT reason FROM quarantine")) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

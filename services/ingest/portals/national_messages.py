@@ -6,12 +6,13 @@ named, so they are never decoded. A missing key means that the field is unknown;
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
 import msgspec
 
+from services.ingest import json_parts
 from services.ingest.normalise import (
     NO_TIME,
     Head,
@@ -20,11 +21,10 @@ from services.ingest.normalise import (
     Step,
     check_not_ahead,
     clean,
-    clock_of,
-    day_of,
     dossier_code,
     latest_stamp,
     moment,
+    of_digits,
     procedure_code,
     refusal,
     stamp,
@@ -116,13 +116,13 @@ def _read(
     convert: Any,
     now: datetime,
 ) -> Iterator[Any]:
-    raws: list[msgspec.Raw] | None = None
+    raws: Sequence[msgspec.Raw | bytes] | None = None
     one_by_one = False
     try:
         items: Iterator[Any] = iter(whole.decode(data))
-    except msgspec.ValidationError:
-        # Some item has a wrong type: read them one by one, so that only that one is refused.
-        one_by_one, raws = True, _raws.decode(data)
+    except (msgspec.ValidationError, RecursionError):
+        # Some item has a wrong type, or is nested too deep: read them one by one, so that only that one is refused.
+        one_by_one, raws = True, _apart(data)
         items = iter(raws)
     for position, item in enumerate(items):
         try:
@@ -130,9 +130,9 @@ def _read(
         except Invalid as error:
             readable = single.decode(item) if one_by_one else item
             # The bytes as they came: the same item is the same refusal, whatever else its call holds.
-            raws = _raws.decode(data) if raws is None else raws
+            raws = _apart(data) if raws is None else raws
             yield refusal(error, position=position, raw=bytes(raws[position]), item=readable)
-        except (msgspec.ValidationError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             field = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else "data"
             wrong = Refused(
                 field, f"{field}: sai kiểu dữ liệu, cần một chuỗi.", f"{field}: wrong type, expected a text"
@@ -141,7 +141,14 @@ def _read(
             yield refused._replace(code=_code(item))
 
 
-def _code(raw: msgspec.Raw) -> str | None:
+def _apart(data: bytes | msgspec.Raw) -> Sequence[msgspec.Raw | bytes]:
+    try:
+        return _raws.decode(data)
+    except RecursionError:
+        return json_parts.items(bytes(data))
+
+
+def _code(raw: msgspec.Raw | bytes) -> str | None:
     """The code of an item whose other fields are of a wrong type: the refusal must name it."""
     try:
         return dossier_code(_only_code(raw).MaHoSo, "MaHoSo").code
@@ -225,14 +232,18 @@ def _times(item: DossierItem) -> tuple[str | None, ...]:
     given: Any = item
     try:
         return (
-            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayNopHoSo) else None,
-            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayTiepNhan) else None,
-            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayHenTra) else None,
-            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayKetThucXuLy) else None,
-            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayTra) else None,
-            f"{day_of(at[:8])}T{clock_of(at[8:])}+07:00" if (at := given.NgayTuChoi) else None,
+            of_digits(at) if (at := given.NgayNopHoSo) else None,
+            of_digits(at) if (at := given.NgayTiepNhan) else None,
+            of_digits(at) if (at := given.NgayHenTra) else None,
+            of_digits(at) if (at := given.NgayKetThucXuLy) else None,
+            of_digits(at) if (at := given.NgayTra) else None,
+            of_digits(at) if (at := given.NgayTuChoi) else None,
         )  # fmt: skip
-    except (ValueError, TypeError):  # another form, a number, or no time at all: the slow way says which
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+    ):  # another form, a number, or no time at all: the slow way says which
         return (
             stamped(item.NgayNopHoSo, "NgayNopHoSo"),
             stamped(item.NgayTiepNhan, "NgayTiepNhan"),
