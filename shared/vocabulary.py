@@ -75,6 +75,37 @@ class Known(IntFlag):
     OFFICER_TITLE = 4096
 
 
+class Fact(IntFlag):
+    """What a copy says of papers, results, payment and identity, beyond its head (portals.md §1.4): dossier.facts holds
+    those that are true, dossier.facts_known those that the copy is able to tell. Links and files come down to these."""
+
+    RESULT_LINK = 1  # a result file: DanhSachGiayToKetQua with a link
+    RESULT_CODED = 2  # … that also has its code (MaGiayToKetQua): an electronic result (3.3)
+    COMPONENT_FILE = 4  # a file among the submitted components (4.2)
+    DIGITISED = 8  # HoSoCoThanhPhanSoHoa or a component's DuocSoHoa (4.3)
+    REUSED = 16  # a component's DuocTaiSuDung 1 or 2 (4.3)
+    FROM_STORE = 32  # a component's DuocLayTuKhoDMQG (4.4, 4.5)
+    VNEID = 64  # TaiKhoanDuocXacThucVoiVNeID (4.5)
+    POPULATION_DB = 128  # DSKetNoiCSDL names the population database (4.5)
+    PAID_ONLINE = 256  # DuocThanhToanTrucTuyen 1 or 2 (3.6)
+    PAID_OTHERWISE = 512  # DuocThanhToanTrucTuyen 3
+    FEE = 1024  # DanhSachLePhi with a price other than 0
+    FEE_FREE = 2048  # DanhSachLePhi in which every price is 0 (3.6)
+    RESULT_IS_SUBMITTED = 4096  # a result's link equals that of a submitted file (portals.md §1.9 row 8)
+
+
+class ProcedureFact(IntFlag):
+    """What the national record of a procedure says, as the components ask it (indicators.md §3): procedure.facts."""
+
+    ONLINE_SERVICE = 1  # the nation lists an online service for it (LayDVC)
+    ONLINE_FULL = 2  # … full (toàn trình), where that is told
+    ONLINE_CHANNEL = 4  # CACHTHUCTHUCHIEN with KENH 2
+    FEE = 8  # a price other than nothing
+    RESULT = 16  # it gives a result paper (KETQUATHUCHIEN)
+    PEOPLE = 32  # its subjects are people (DOITUONGTHUCHIEN)
+    COMPLETE = 64  # every part that can be checked is there (1.3)
+
+
 class Channel(IntEnum):
     """KenhThucHien: how a dossier was submitted."""
 

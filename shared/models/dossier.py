@@ -22,6 +22,7 @@ class Dossier(Record):
     of the newest step (`officer_at`), and the state of the newest step that tells one (`step_status_at`).
     `known` is the bitmask vocabulary.Known of the fields that this copy is able to tell.
     `supplements`: list of {requested_at, completed_at, due_before, due_after} as ISO texts, in order of request.
+    `facts`, `facts_known`: bitmasks of vocabulary.Fact, what is true and what this copy can tell.
     `agency_code` and `unit_name` are what came; `unit_code` is what they were resolved to, by `unit_via`.
     """
 
@@ -49,6 +50,8 @@ class Dossier(Record):
     returned_at: Mapped[datetime | None]
     rejected_at: Mapped[datetime | None]
     supplements: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    facts: Mapped[int] = mapped_column(server_default=text("0"))
+    facts_known: Mapped[int] = mapped_column(server_default=text("0"))
     officer: Mapped[str | None]
     officer_title: Mapped[str | None]
     officer_at: Mapped[datetime | None]

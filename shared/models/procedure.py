@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Numeric, Text
+from sqlalchemy import Numeric, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -19,6 +19,9 @@ class Procedure(Record):
     `listed_at`: start of the newest listing that held it. `withdrawn_at`: start of the *complete* listing that no
     longer held it (an incomplete one proves nothing). `record_at` / `record`: the newest detail record (LayThuTuc,
     allow-listed keys); null where the detail look-up answered with another code (`unverified`).
+    `facts`: bitmask of vocabulary.ProcedureFact. `public_since`: when it was made public, by the record or (`_observed`)
+    by our first sighting of it as public. `decided_on`: date of the decision that published it; `effective_on`: the
+    latest effective date of its legal bases.
     `max_duration` / `duration_unit`: the longest duration over the record's channels, null where it tells none.
     """
 
@@ -33,6 +36,11 @@ class Procedure(Record):
     state: Mapped[str | None]
     decision_number: Mapped[str | None]
     publisher: Mapped[str | None]
+    facts: Mapped[int] = mapped_column(server_default=text("0"))
+    public_since: Mapped[date | None]
+    public_since_observed: Mapped[bool] = mapped_column(server_default=text("false"))
+    decided_on: Mapped[date | None]
+    effective_on: Mapped[date | None]
     max_duration: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
     duration_unit: Mapped[str | None]
     listed_at: Mapped[datetime | None]
