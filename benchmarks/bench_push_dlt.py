@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 from sqlalchemy.engine import make_url
 
 from benchmarks.bench_push import BATCH, CLIENTS, all_accepted, in_threads, own, post, shares
@@ -55,6 +56,7 @@ def dlt(interpreter: str, here: Stage, file: Path, form: str, rows: int) -> Iter
     def load() -> float:
         assert process.stdin is not None
         assert process.stdout is not None
+        asyncio.run(settled(here))
         process.stdin.write("\n")
         process.stdin.flush()
         told = json.loads(process.stdout.readline())
@@ -65,6 +67,17 @@ def dlt(interpreter: str, here: Stage, file: Path, form: str, rows: int) -> Iter
         yield load
     finally:
         process.communicate(timeout=60)
+
+
+async def settled(here: Stage) -> None:
+    """Nothing of the run before is left to be done while the next one is timed: no vacuum, no checkpoint."""
+    url = make_url(here.server.admin_url(str(make_url(here.owner_url).database)))
+    connection = await asyncpg.connect(
+        host=str(url.query["host"]), user=url.username, password=url.password, database=url.database
+    )
+    await connection.execute("VACUUM ANALYZE")
+    await connection.execute("CHECKPOINT")
+    await connection.close()
 
 
 def has_dlt(interpreter: str) -> bool:
@@ -110,11 +123,13 @@ def main() -> None:
 
         def arrivals() -> float:
             empty()
+            asyncio.run(settled(here))
             return push(first, all_accepted)
 
         def replays() -> float:
             empty()
             push(second, all_accepted)
+            asyncio.run(settled(here))
             return push(first, all_stale)
 
         ways: dict[str, Callable[[], float]] = {
