@@ -19,9 +19,9 @@ class Procedure(Record):
     `listed_at`: start of the newest listing that held it. `withdrawn_at`: start of the *complete* listing that no
     longer held it (an incomplete one proves nothing). `record_at` / `record`: the newest detail record (LayThuTuc,
     allow-listed keys); null where the detail look-up answered with another code (`unverified`).
-    `facts`: bitmask of vocabulary.ProcedureFact. `public_since`: when it was made public, by the record or, `_observed`,
-    by our first sighting of it as public. `decided_on`: date of the decision that published it; `effective_on`: the
-    latest effective date of its legal bases.
+    `facts`: bitmask of vocabulary.ProcedureFact. `public_since`: when it was made public, by the record or, where
+    `public_since_observed`, by our first sighting of it as public. `decided_on`: date of its publishing decision;
+    `effective_on`: the latest effective date of its legal bases.
     `max_duration` / `duration_unit`: the longest duration over the record's channels, null where it tells none.
     """
 
