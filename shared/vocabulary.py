@@ -114,6 +114,14 @@ class Channel(IntEnum):
     POST = 3
 
 
+class PetitionKind(StrEnum):
+    """What a petition (PAKN) is about (indicators.md §2, 5.1)."""
+
+    PROCEDURE = "tthc"
+    STAFF = "staff"
+    OTHER = "other"
+
+
 class UnitLevel(StrEnum):
     """What a unit is; also the level at which a procedure is carried out."""
 

@@ -12,6 +12,7 @@ from shared.models.finding import Comparison, Finding, FindingEvent
 from shared.models.heartbeat import Heartbeat
 from shared.models.idempotency import IdempotencyKey
 from shared.models.import_run import ImportRun
+from shared.models.petition import CitizenRating, Petition
 from shared.models.procedure import Procedure
 from shared.models.push import PushReceipt
 from shared.models.quarantine import Quarantine
@@ -24,6 +25,7 @@ __all__ = [
     "Assessment",
     "AssessmentPeriod",
     "Change",
+    "CitizenRating",
     "Comparison",
     "Decision",
     "DecisionRow",
@@ -35,6 +37,7 @@ __all__ = [
     "IdempotencyKey",
     "ImportRun",
     "PeriodOpened",
+    "Petition",
     "Presence",
     "Procedure",
     "PushReceipt",
