@@ -137,7 +137,6 @@ async def vacuum(here: Stage) -> None:
     owner = await here.connect(owner=True)
     for table in ("assessment", "assessment_period", "comparison", "finding", "tally", "change"):
         await owner.execute(f"VACUUM (ANALYZE) {table}")
-    pass
     await owner.close()
 
 
