@@ -106,6 +106,17 @@ class ProcedureFact(IntFlag):
     COMPLETE = 64  # every part that can be checked is there (1.3)
 
 
+class Given(IntFlag):
+    """Which fields a published figure had: a field that is given may be null, one that is not was not published
+    (reporting-api.md §9)."""
+
+    NUMERATOR = 1
+    DENOMINATOR = 2
+    RATIO = 4
+    SCORE = 8
+    MAX = 16
+
+
 class Channel(IntEnum):
     """KenhThucHien: how a dossier was submitted."""
 
@@ -206,3 +217,4 @@ class Subject(StrEnum):
     PROCEDURES = "procedures"
     UNITS = "units"
     LOOKUPS = "lookups"  # of a sync run only: dossiers asked for one by one
+    CAPTURES = "captures"  # of a sync run only: the figures that the nation publishes

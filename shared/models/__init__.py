@@ -5,6 +5,16 @@ Importing this package registers every table on `Record.metadata`; Alembic reads
 
 from shared.models.access import ApiKey
 from shared.models.assessment import Assessment, AssessmentPeriod, PeriodOpened, Tally
+from shared.models.capture import (
+    Capture,
+    CaptureBody,
+    CaptureCheck,
+    CaptureContent,
+    CapturedFigure,
+    CapturedUnit,
+    Circuit,
+)
+from shared.models.capture_scoring import CaptureScoreCheck, CaptureScoring
 from shared.models.change import Change
 from shared.models.decision import Decision, DecisionRow
 from shared.models.dossier import Dossier, DossierStep, Presence
@@ -24,7 +34,16 @@ __all__ = [
     "ApiKey",
     "Assessment",
     "AssessmentPeriod",
+    "Capture",
+    "CaptureBody",
+    "CaptureCheck",
+    "CaptureContent",
+    "CaptureScoreCheck",
+    "CaptureScoring",
+    "CapturedFigure",
+    "CapturedUnit",
     "Change",
+    "Circuit",
     "CitizenRating",
     "Comparison",
     "Decision",
