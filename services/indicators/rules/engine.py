@@ -118,11 +118,24 @@ class Bands:
 
 
 @dataclass(frozen=True, slots=True)
+class PetitionLimits:
+    """Within how many working days a petition must be refused, more be asked for, answered, published (5.2)."""
+
+    since: date
+    refuse: int
+    ask_more: int
+    handle: int
+    publish: int
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     rule_sets: tuple[RuleSet, ...]
     groups: Mapping[IndicatorGroup, Group]
     components: Mapping[str, Component]
     bands: tuple[Bands, ...]
+    petition_limits: tuple[PetitionLimits, ...]
 
 
 class Score(NamedTuple):
@@ -192,6 +205,18 @@ def rating(points: Decimal, maximum: Decimal, day: date) -> str:
     return next(band.name for band in candidates[-1].bounds if percent >= band.from_percent)
 
 
+def petition_limits(period: Period) -> PetitionLimits:
+    """The limits in force on the period's last day. Invalid(field="period"): none are."""
+    in_force = [each for each in parameters().petition_limits if each.since <= period.last_day]
+    if not in_force:
+        raise Invalid(
+            f"Chưa có thời hạn xử lý phản ánh, kiến nghị cho kỳ {period.key}.",
+            f"no limits for petitions are in force on the last day of {period.key}",
+            field="period",
+        )
+    return in_force[-1]
+
+
 @lru_cache(maxsize=1)
 def parameters() -> Parameters:
     """All parameters, checked. Raises ParametersInvalid."""
@@ -220,6 +245,11 @@ def load(files: Mapping[str, str]) -> Parameters:
         rule_sets = tuple(_rule_set(entry, sources) for entry in head["rule_set"])
         bands = tuple(_bands(entry, sources) for entry in head["band"])
         groups = [_group(document, sources) for document in documents.values()]
+        limits = [
+            _limits(entry, sources)
+            for document in documents.values()
+            for entry in document.get("petition_limits", ())
+        ]
     except KeyError as error:
         raise ParametersInvalid(f"missing or unknown: {error}") from error
     except (ValueError, TypeError, ArithmeticError) as error:
@@ -230,6 +260,7 @@ def load(files: Mapping[str, str]) -> Parameters:
         groups={group.slug: group for group in ordered},
         components={component.id: component for group in ordered for component in group.components},
         bands=tuple(sorted(bands, key=lambda each: each.since)),
+        petition_limits=tuple(sorted(limits, key=lambda each: each.since)),
     )
     for problem in _problems(found, ordered):
         raise ParametersInvalid(problem)
@@ -252,6 +283,13 @@ def _rule_set(entry: Mapping[str, Any], sources: Mapping[str, Any]) -> RuleSet:
 def _bands(entry: Mapping[str, Any], sources: Mapping[str, Any]) -> Bands:
     bounds = tuple(Band(Decimal(bound["from"]), bound["name"]) for bound in entry["bounds"])
     return Bands(entry["since"], _provenance(entry, sources), tuple(sorted(bounds, reverse=True)))
+
+
+def _limits(entry: Mapping[str, Any], sources: Mapping[str, Any]) -> PetitionLimits:
+    days = {name: int(entry[name]) for name in ("refuse", "ask_more", "handle", "publish")}
+    if min(days.values()) <= 0:
+        raise ValueError("a limit for petitions is a number of working days above 0")
+    return PetitionLimits(since=entry["since"], provenance=_provenance(entry, sources), **days)
 
 
 def _group(document: Mapping[str, Any], sources: Mapping[str, Any]) -> Group:
@@ -327,3 +365,5 @@ def _problems(found: Parameters, groups: list[Group]) -> Iterator[str]:
             yield "the lowest band begins at 0"
     if not found.bands or found.bands[0].since > SINCE:
         yield f"no rating bands on {SINCE}"
+    if not found.petition_limits or found.petition_limits[0].since > SINCE:
+        yield f"no limits for petitions on {SINCE}"

@@ -1,0 +1,197 @@
+"""Petitions (phản ánh, kiến nghị – PAKN): in time (5.2), satisfied (5.3), by kind (5.1), and the dossiers complained of
+(5.4). Pure.
+
+indicators.md §3: “5.2 working days: refuse or transfer ≤ 2; ask for more ≤ 5 (only before receipt); handle ≤ 15;
+publish ≤ 2; from sending or from the latest transfer. 5.3 Bad = dislikes > likes, or overdue, or a later petition
+repeats it; each petition once, in the period of its first receipt.” An end that is not there yet is the end of the
+period; in the running period now.
+
+How it is read where the words leave it open (none of it is verified):
+- A petition falls into the period of its first receipt, for 5.2 as for 5.3 (the published denominators are equal), and
+  while it has not been received into that of its sending.
+- A refused petition counts: refusing has a limit of its own. What comes after a refusal is not looked at.
+- To publish is counted from the answer; from sending, 2 days could never be kept.
+- Asking for more after receipt neither helps nor harms; the wait for the citizen is not taken off.
+- A transfer is not judged: the message tells who has the petition now, not who gave it away. Whoever has it is judged
+  from the latest transfer on.
+- Likes and dislikes bear no date: those known now are taken, also for a past period.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple, TypeAlias
+
+from services.indicators.rules.engine import PetitionLimits
+from shared.calendar import TZ, deadline
+from shared.vocabulary import DurationUnit, PetitionKind
+
+Duty: TypeAlias = Literal["refuse", "ask_more", "handle", "publish"]
+Part: TypeAlias = Literal["numerator", "shortfall"]
+_DUTIES: dict[Duty, str] = {
+    "refuse": "từ chối",
+    "ask_more": "yêu cầu bổ sung",
+    "handle": "trả lời",
+    "publish": "công khai kết quả",
+}
+
+
+class Petition(NamedTuple):
+    """What is judged of one petition. received_at: the first receipt. repeated_at: when the first later petition that
+    repeats it was sent."""
+
+    code: str
+    kind: str
+    dossier_code: str | None
+    sent_at: datetime
+    transferred_at: datetime | None
+    received_at: datetime | None
+    more_asked_at: datetime | None
+    handled_at: datetime | None
+    published_at: datetime | None
+    refused_at: datetime | None
+    likes: int
+    dislikes: int
+    repeated_at: datetime | None
+
+    @property
+    def counted_at(self) -> datetime:
+        """The moment by which it falls into a period."""
+        return self.received_at or self.sent_at
+
+
+class Judgement(NamedTuple):
+    """duty: the first that was late, else the last one there is. end_at: when that was done, None: not yet;
+    deadline_at: until when it had to be. satisfied: 5.3. wake_at: from when on the judgement is another without a
+    message."""
+
+    on_time: bool
+    satisfied: bool
+    duty: Duty
+    end_at: datetime | None
+    deadline_at: datetime
+    disliked: bool
+    repeated: bool
+    wake_at: datetime | None
+
+
+class _Owed(NamedTuple):
+    duty: Duty
+    until: datetime
+    done_at: datetime | None
+
+    def late(self, at: datetime) -> bool:
+        return (self.done_at or at) > self.until
+
+
+def judge(petition: Petition, limits: PetitionLimits, at: datetime) -> Judgement:
+    """As of `at`: the end of the period, or now; what happened later is not known yet."""
+    owed = _owed(petition, limits, at)
+    late = next((each for each in owed if each.late(at)), None)
+    told = late or owed[-1]
+    disliked = petition.dislikes > petition.likes
+    repeated = _by(petition.repeated_at, at) is not None
+    turns = [each.until + _INSTANT for each in owed if each.done_at is None and not late]
+    turns += [each for each in petition if isinstance(each, datetime) and each > at]
+    return Judgement(
+        on_time=late is None,
+        satisfied=late is None and not disliked and not repeated,
+        duty=told.duty,
+        end_at=told.done_at,
+        deadline_at=told.until,
+        disliked=disliked,
+        repeated=repeated,
+        wake_at=min(turns, default=None),
+    )
+
+
+_INSTANT = timedelta(microseconds=1)
+
+
+def _owed(petition: Petition, limits: PetitionLimits, at: datetime) -> list[_Owed]:
+    """What had to be done by whoever has the petition, in order."""
+    start = _by(petition.transferred_at, at) or petition.sent_at
+    if refused := _by(petition.refused_at, at):
+        return [_Owed("refuse", _until(start, limits.refuse), refused)]
+    owed: list[_Owed] = []
+    asked, received = _by(petition.more_asked_at, at), _by(petition.received_at, at)
+    if asked and (received is None or asked <= received):
+        owed.append(_Owed("ask_more", _until(start, limits.ask_more), asked))
+    handled = _by(petition.handled_at, at)
+    owed.append(_Owed("handle", _until(start, limits.handle), handled))
+    if handled:
+        owed.append(_Owed("publish", _until(handled, limits.publish), _by(petition.published_at, at)))
+    return owed
+
+
+def _by(moment: datetime | None, at: datetime) -> datetime | None:
+    return moment if moment is not None and moment <= at else None
+
+
+def _until(start: datetime, days: int) -> datetime:
+    return deadline(start, days, DurationUnit.WORKING_DAY)
+
+
+def explain(judgement: Judgement) -> str:
+    """Why, in a sentence that an officer can check."""
+    duty, until = _DUTIES[judgement.duty], _told(judgement.deadline_at)
+    if judgement.end_at is None:
+        told = f"Chưa {duty}, hạn {until}" if judgement.on_time else f"Quá hạn: chưa {duty}, hạn là {until}"
+    else:
+        done = f"{duty} {_told(judgement.end_at)}, hạn {until}"
+        told = f"Đúng hạn: {done}" if judgement.on_time else f"Quá hạn: {done}"
+    if judgement.disliked:
+        told += "; lượt không thích nhiều hơn lượt thích"
+    if judgement.repeated:
+        told += "; có phản ánh, kiến nghị gửi lại sau đó"
+    return told + "."
+
+
+def _told(moment: datetime) -> str:
+    return f"{moment.astimezone(TZ):%H:%M %d/%m/%Y}"
+
+
+class Judged(NamedTuple):
+    """A petition of a period, whose it is on the period's last day, and what was found."""
+
+    unit_code: str
+    petition: Petition
+    judgement: Judgement
+
+
+class Counts(NamedTuple):
+    """Of the petitions of a period: all, in time (5.2), satisfied (5.3), by kind (5.1)."""
+
+    petitions: int
+    on_time: int
+    satisfied: int
+    tthc: int
+    staff: int
+    other: int
+
+
+def count(judged: Iterable[Judged]) -> Counts:
+    found = list(judged)
+    kinds = Counter(each.petition.kind for each in found)
+    return Counts(
+        len(found),
+        sum(each.judgement.on_time for each in found),
+        sum(each.judgement.satisfied for each in found),
+        kinds[PetitionKind.PROCEDURE],
+        kinds[PetitionKind.STAFF],
+        kinds[PetitionKind.OTHER],
+    )
+
+
+def part_of(judged: Iterable[Judged], component: Literal["5.1", "5.2", "5.3"], part: Part) -> list[Judged]:
+    """The petitions behind a figure: their number is the figure. 5.1's numerator are those about procedures (what the
+    portal publishes beside its denominator), its shortfall all others."""
+
+    def holds(each: Judged) -> bool:
+        if component == "5.1":
+            return each.petition.kind == PetitionKind.PROCEDURE
+        return each.judgement.on_time if component == "5.2" else each.judgement.satisfied
+
+    return [each for each in judged if holds(each) == (part == "numerator")]
