@@ -27,6 +27,17 @@ class Bit(IntFlag):
     BY_MAXIMUM = 256  # held against the procedure's maximum duration, not against an appointment
     WAIT_SUBTRACTED = 512  # time of waiting for supplements was taken off the end
     HANDLED = 1024  # received in this period and done, in whichever: its handling time counts (2.2)
+    RECEIVED = 1 << 11  # received in this period, not carried into it
+    ONLINE = 1 << 12  # submitted online (3.3)
+    RESULT_LINK = 1 << 13  # a result file (4.1)
+    RESULT_CODED = 1 << 14  # an electronic result: a result file with its code (3.3)
+    COMPONENT_FILE = 1 << 15  # a file among the submitted components (4.2)
+    REUSED = 1 << 16  # a component was digitised or reused (4.3)
+    STORE = 1 << 17  # a component came from the personal store (4.4)
+    CITIZEN_DATA = 1 << 18  # VNeID, the store or the population database was used (4.5)
+    PAID_ONLINE = 1 << 19  # 3.6
+    FEE = 1 << 20  # a price other than 0 was asked (3.5)
+    FEE_FREE = 1 << 21  # every price asked was 0 (3.6)
 
 
 class Source(StrEnum):

@@ -95,8 +95,23 @@ def group_score(
     """One group of one unit: each measure scored, the group as their sum (indicators.md §4.1)."""
     described = engine.parameters()
     scores = [(measure, _score(measure, rules, found)) for measure in measures if _scores(measure, rules)]
-    points = engine.total([score for _, score in scores])
+    views = [_score_view(measure, score, rules, found) for measure, score in scores]
+    absent = []
+    given = []
+    for component in described.groups[group].components:
+        scoring = component.scoring[rules.id]
+        if component.id in MEASURES or scoring.scaling == "information":
+            continue
+        if component.computed:  # the portal gives it to everyone: there is nothing to count (4.6)
+            score = engine.score(0, 0, component, rules)
+            given.append(score)
+            views.append(_given(component, score, rules))
+        else:
+            absent.append(component)
+    order = [component.id for component in described.groups[group].components]
+    views.sort(key=lambda view: order.index(view.id))
     maximum = described.groups[group].max
+    points = None if absent else engine.total([*(score for _, score in scores), *given])
     counts = found.counts
     return schemas.GroupScoreView(
         group=group,
@@ -112,8 +127,17 @@ def group_score(
         rule_set=rule_set(rules),
         score=points,
         max=maximum,
-        rating=engine.rating(points, maximum, scope.period.last_day),
-        components=[_score_view(measure, score, rules, found) for measure, score in scores],
+        rating=None if points is None else engine.rating(points, maximum, scope.period.last_day),
+        components=views,
+        not_computed=[
+            schemas.NotComputedView(
+                id=component.id,
+                name=component.name,
+                max=component.scoring[rules.id].max,
+                why=component.counting.note or "Chưa có dữ liệu để đếm thành phần này.",
+            )
+            for component in absent
+        ],
         counts=schemas.CountsView(
             dossiers=counts["dossiers"],
             done=counts["done"],
@@ -138,7 +162,7 @@ def handling(
 ) -> schemas.HandlingView:
     measure = MEASURES["2.2"]
     component = engine.parameters().components[measure.component]
-    dossiers = found.counts[measure.denominator]
+    dossiers = found.measured[measure.denominator]
     return schemas.HandlingView(
         id=component.id,
         name=component.name,
@@ -185,13 +209,15 @@ def time_row(each: ProcedureTime) -> tuple[object, ...]:
 
 def _score(measure: Measure, rules: RuleSet, found: Figures) -> engine.Score:
     component = engine.parameters().components[measure.component]
-    return engine.score(found.counts[measure.numerator], found.counts[measure.denominator], component, rules)
+    return engine.score(
+        found.measured[measure.numerator], found.measured[measure.denominator], component, rules
+    )
 
 
 def _score_view(measure: Measure, score: engine.Score, rules: RuleSet, found: Figures) -> schemas.ScoreView:
     component = engine.parameters().components[measure.component]
     scoring = component.scoring[rules.id]
-    numerator, denominator = found.counts[measure.numerator], found.counts[measure.denominator]
+    numerator, denominator = found.measured[measure.numerator], found.measured[measure.denominator]
     why = (measure.why if score.ratio is not None else measure.why_empty).format(
         numerator=_vietnamese(numerator),
         denominator=_vietnamese(denominator),
@@ -211,6 +237,25 @@ def _score_view(measure: Measure, score: engine.Score, rules: RuleSet, found: Fi
         formula=scoring.formula,
         why=why,
         period_date=measure.period_date,
+        provenance=provenance(scoring.provenance),
+        counting=provenance(component.counting),
+    )
+
+
+def _given(component: engine.Component, score: engine.Score, rules: RuleSet) -> schemas.ScoreView:
+    scoring = component.scoring[rules.id]
+    return schemas.ScoreView(
+        id=component.id,
+        name=component.name,
+        numerator=None,
+        denominator=None,
+        ratio=None,
+        points=score.points,
+        max=score.max,
+        scaling=scoring.scaling,
+        formula=scoring.formula,
+        why=f"Cổng không công bố tử số, mẫu số; đơn vị nào cũng được {_vietnamese(score.max)} điểm.",
+        period_date="–",
         provenance=provenance(scoring.provenance),
         counting=provenance(component.counting),
     )
@@ -257,6 +302,9 @@ ITEM_HEADER = (
     "Mã hồ sơ", "Mã đơn vị", "Đơn vị", "Mã thủ tục", "Thủ tục", "Đúng hạn", "Đã kết thúc",
     "Thời điểm kết thúc để so", "Hạn", "Lý do", "Thời gian giải quyết", "Đơn vị tính",
 )  # fmt: skip
+
+
+PROCEDURE_HEADER = ("Mã thủ tục", "Thủ tục", "Số hồ sơ")
 
 
 def item(each: Item, scope: Scope, units: UnitTree) -> schemas.ItemView:

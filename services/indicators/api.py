@@ -20,6 +20,8 @@ from services.indicators.schemas import (
     GroupScoreView,
     IndicatorsView,
     ItemsView,
+    ProcedureItemsView,
+    ProcedureItemView,
     ProcedureTimesView,
 )
 from shared import coverage
@@ -47,7 +49,9 @@ MOST = 20
 """Procedures whose handling time stands beside the group's score; the rest is a list of its own."""
 
 Reader = Annotated[Principal, Depends(allow(*READERS))]
-GroupSlug = Annotated[str, Path(description="progress", examples=["progress"])]
+GroupSlug = Annotated[
+    str, Path(description=", ".join(group.value for group in IndicatorGroup), examples=["progress"])
+]
 UnitCode = Annotated[str | None, Query(description="A unit; none: the key's own", examples=["H31.135"])]
 PeriodText = Annotated[
     str | None,
@@ -110,8 +114,8 @@ async def read_group(
 
 @router.get(
     "/indicators/{group}/{component}/items",
-    summary="Các hồ sơ đứng sau một con số; số lượng đúng bằng con số đó",
-    response_model=ItemsView,
+    summary="Các hồ sơ (hoặc thủ tục) đứng sau một con số; số lượng đúng bằng con số đó",
+    response_model=ItemsView | ProcedureItemsView,
     responses=responses(401, 403, 404, 422, 503),
 )
 async def read_items(
@@ -138,7 +142,6 @@ async def read_items(
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
     scope = _scope(principal, units, unit, period, basis, now)
-    condition = measure.part(part)
     found = await queries.figures(session, scope)
     names = await queries.names_version(session)
     csv = wants_csv(request)
@@ -146,11 +149,15 @@ async def read_items(
     unchanged = not_modified(request, etag)
     if unchanged is not None:
         return unchanged
+    if measure.subject == "procedure":
+        return await _procedures(
+            session, scope, measure, part, cursor, limit, etag=etag, csv=csv, found=found
+        )
     if csv:
-        rows = _rows(queries.all_items(request.app.state.engine, scope, condition), scope, units)
+        rows = _rows(queries.all_items(request.app.state.engine, scope, measure, part), scope, units)
         return csv_response(rows, answers.ITEM_HEADER, name=f"{component}-{part}-{scope.period}-{scope.unit}")
     after_unit, after_code = decode_cursor(cursor, str, str) if cursor else ("", "")
-    page = await queries.items(session, scope, condition, after=(after_unit, after_code), limit=limit + 1)
+    page = await queries.items(session, scope, measure, part, after=(after_unit, after_code), limit=limit + 1)
     more = len(page) > limit
     page = page[:limit]
     view = ItemsView(
@@ -218,6 +225,40 @@ async def read_times(
     return _json(view, etag)
 
 
+async def _procedures(
+    session: Session,
+    scope: Scope,
+    measure: Measure,
+    part: Part,
+    cursor: str | None,
+    limit: int,
+    *,
+    etag: str,
+    csv: bool,
+    found: queries.Figures,
+) -> Response:
+    """As read_items, of a figure that counts procedures: some thousands at the most."""
+    after = "" if csv or not cursor else decode_cursor(cursor, str)[0]
+    limit = 100_000 if csv else limit
+    page = await queries.procedure_items(session, scope, measure, part, after=after, limit=limit + 1)
+    more = len(page) > limit
+    page = page[:limit]
+    if csv:
+        name = f"{measure.component}-{part}-{scope.period}-{scope.unit}"
+        return csv_response(_procedure_rows(page), answers.PROCEDURE_HEADER, name=name)
+    view = ProcedureItemsView(
+        items=[ProcedureItemView(**each._asdict()) for each in page],
+        next=encode_cursor(page[-1].code) if more else None,
+        as_of=found.as_of,
+    )
+    return _json(view, etag)
+
+
+async def _procedure_rows(found: list[queries.ProcedureItem]) -> AsyncIterator[tuple[object, ...]]:
+    for each in found:
+        yield tuple(each)
+
+
 async def _time_rows(found: list[queries.ProcedureTime]) -> AsyncIterator[tuple[object, ...]]:
     for each in found:
         yield answers.time_row(each)
@@ -247,14 +288,14 @@ async def read_assessment(
 
 
 def _measures(group: str) -> tuple[IndicatorGroup, list[Measure]]:
-    measures = [measure for measure in MEASURES.values() if measure.group == group]
-    if not measures:
+    if group not in set(IndicatorGroup):
+        known = ", ".join(each.value for each in IndicatorGroup)
         raise NotFound(
-            "Nhóm chỉ số này không có, hoặc chưa được tính.",
-            "there is no such group, or it is not computed",
+            f"Không có nhóm chỉ số này; có: {known}.",
+            f"there is no such group; there are: {known}",
             field="group",
         )
-    return IndicatorGroup(group), measures
+    return IndicatorGroup(group), [measure for measure in MEASURES.values() if measure.group == group]
 
 
 def _scope(

@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 import asyncpg
 
-from services.indicators.rules.facts import Copy, Duration, Facts, Supplement, asks_for_steps, choose
+from services.indicators.rules.facts import (
+    Copy,
+    Duration,
+    Facts,
+    Supplement,
+    asks_for_steps,
+    choose,
+    papers_of,
+)
 from services.indicators.rules.units import UnitSpan, UnitTree
 from shared.reasons import Source
 from shared.settings import get_settings
@@ -18,7 +26,7 @@ from shared.vocabulary import TERMINAL, Basis, DurationUnit, Portal
 _COPIES = """
 SELECT code, portal, known, vanished_at IS NOT NULL, cancelled, version, status, received_at, due_at,
        finished_at, returned_at, rejected_at, supplements::text, step_status_at, step_status,
-       unit_code, procedure_code
+       unit_code, procedure_code, channel, facts, facts_known
 FROM dossier WHERE code = ANY($1::text[])
 """
 # The latest step of each end state: a dossier that was taken up again ends when it ends again.
@@ -71,13 +79,18 @@ async def facts_of(connection: asyncpg.Connection, codes: Sequence[str]) -> dict
             chosen[code] = choose(copies[code], found, Basis.COUNTED)
     provincial = {code: choose(group, None, Basis.PROVINCIAL) for code, group in copies.items()}
     maxima = await _maxima(connection, [copy for each in (chosen, provincial) for _, copy in each.values()])
-    return {code: Both(_facts(*chosen[code], maxima), _facts(*provincial[code], maxima)) for code in copies}
+    papers = {code: papers_of(group) for code, group in copies.items()}
+    return {
+        code: Both(
+            _facts(*chosen[code], maxima, papers[code]), _facts(*provincial[code], maxima, papers[code])
+        )
+        for code in copies
+    }
 
 
-def _facts(source: Source, copy: Copy | None, maxima: Mapping[str | None, Duration]) -> Facts:
-    return Facts(
-        source, copy, maxima.get(copy.procedure_code) if copy is not None and copy.due_at is None else None
-    )
+def _facts(source: Source, copy: Copy | None, maxima: Mapping[str | None, Duration], papers: int) -> Facts:
+    maximum = maxima.get(copy.procedure_code) if copy is not None and copy.due_at is None else None
+    return Facts(source, copy, maximum, papers)
 
 
 async def _add_steps(connection: asyncpg.Connection, copies: Mapping[str, list[Copy]]) -> None:
@@ -110,7 +123,7 @@ _NO_STEPS: Mapping[int, datetime] = {}
 def _copy(row: asyncpg.Record) -> Copy:
     (
         _, portal, known, vanished, cancelled, version, status, received_at, due_at, finished_at, returned_at,
-        rejected_at, supplements, step_at, step_status, unit_code, procedure_code,
+        rejected_at, supplements, step_at, step_status, unit_code, procedure_code, channel, facts, facts_known,
     ) = row  # fmt: skip
     return Copy(
         _PORTALS[portal],
@@ -130,6 +143,9 @@ def _copy(row: asyncpg.Record) -> Copy:
         _NO_STEPS,
         unit_code,
         procedure_code,
+        channel,
+        facts,
+        facts_known,
     )
 
 

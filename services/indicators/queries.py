@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from services.indicators.copies import unit_tree
 from services.indicators.rules.assess import BOTH
 from services.indicators.rules.handling import Handling
-from services.indicators.rules.measures import COUNTS, Condition
+from services.indicators.rules.measures import COUNTS, MEASURES, Count, Measure, Part
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
 from shared.db import driver, session_scope
 from shared.reasons import Bit
-from shared.vocabulary import Basis
+from shared.vocabulary import Basis, ProcedureFact
 
 _WITHIN = (
     "unit_code >= $3 AND unit_code < $3 || '/' AND (unit_code = $3 OR starts_with(unit_code, $3 || '.'))"
@@ -55,26 +55,54 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """counts: by name of measures.COUNTS, over the unit's subtree. as_of: commit time of the newest change in
-    them, None where there never was one. version: differs whenever a dossier in scope changed."""
+    """counts: by name of measures.COUNTS, over the unit's subtree; measured: the figures of the measures. as_of: commit
+    time of the newest change in them, None where there never was one. version: differs whenever a dossier in scope, or
+    what the national database says of a procedure, changed."""
 
     counts: dict[str, int]
+    measured: dict[Count, int]
     as_of: datetime | None
     version: str
 
 
-async def figures(session: AsyncSession, scope: Scope) -> Figures:
-    connection = await driver(session)
-    sums = ", ".join(f"coalesce(sum({column}), 0)::bigint AS {column}" for column in COUNTS)
-    # Two transactions can commit in another order than their clocks say: the newest time alone is no version.
-    row = await connection.fetchrow(
-        f"SELECT {sums}, max(changed_at) AS as_of, sum(extract(epoch FROM changed_at)) AS times"  # noqa: S608
-        f" FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN}",
-        *scope.key,
+def _measured(count: Count) -> str:
+    """A figure over one row for each procedure `t`, with its facts `f`."""
+    column = f"t.{count.column}"
+    if count.with_result is not None:
+        result = int(ProcedureFact.RESULT)
+        column = f"CASE WHEN f & {result} <> 0 THEN t.{count.with_result} ELSE {column} END"
+    of = f"f & {int(count.of)} = {int(count.of)}"
+    if count.procedures:
+        return f"count(*) FILTER (WHERE {column} > 0 AND {of})"
+    return f"coalesce(sum({column}) FILTER (WHERE {of}), 0)::bigint"
+
+
+_MEASURED = list(
+    dict.fromkeys(
+        count for measure in MEASURES.values() for count in (measure.numerator, measure.denominator)
     )
+)
+# Distinct procedures are counted over the subtree's non-empty cells (architecture.md §4): one row for each first.
+# Two transactions can commit in another order than their clocks say: the newest time alone is no version.
+_FIGURES = f"""
+SELECT {", ".join(f"coalesce(sum(t.{column}), 0)::bigint" for column in COUNTS)},
+       {", ".join(_measured(count) for count in _MEASURED)},
+       max(t.as_of), sum(t.times), sum(f)
+FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in COUNTS)},
+             max(changed_at) AS as_of, sum(extract(epoch FROM changed_at)) AS times
+        FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
+  LEFT JOIN procedure p ON p.code = t.procedure_code
+  CROSS JOIN LATERAL (SELECT coalesce(p.facts, 0) AS f) AS facts
+"""  # noqa: S608 - names of ours
+
+
+async def figures(session: AsyncSession, scope: Scope) -> Figures:
+    row = tuple(await (await driver(session)).fetchrow(_FIGURES, *scope.key))
     zero = _OF_COUNTED if scope.basis is Basis.PROVINCIAL else ()
-    counts = {column: 0 if column in zero else row[column] for column in COUNTS}
-    return Figures(counts, row["as_of"], f"{row['as_of']} {row['times']}")
+    counts = {column: 0 if column in zero else value for column, value in zip(COUNTS, row, strict=False)}
+    measured = dict(zip(_MEASURED, row[len(COUNTS) :], strict=False))
+    as_of, times, facts = row[-3:]
+    return Figures(counts, measured, as_of, f"{as_of} {times} {facts}")
 
 
 async def units(session: AsyncSession) -> UnitTree:
@@ -150,48 +178,105 @@ class Item(NamedTuple):
 
 
 _PART = f"""
-(SELECT unit_code, code, procedure_code, bits, reason, end_at, deadline_at, elapsed_seconds, working_seconds
-   FROM assessment_period WHERE basis = %s AND period = $2 AND {_WITHIN}
-    AND bits & $4 = $5 AND (unit_code, code) > ($6, $7)
-  ORDER BY unit_code, code LIMIT $8)
+(SELECT unit_code, a.code, procedure_code, bits, reason, end_at, deadline_at, elapsed_seconds, working_seconds,
+        name, duration_unit
+   FROM assessment_period a LEFT JOIN procedure p ON p.code = a.procedure_code
+  WHERE basis = %(basis)s AND period = $2 AND {_WITHIN} AND %(condition)s AND (unit_code, a.code) > ($4, $5)
+  ORDER BY unit_code, a.code LIMIT $6)
 """  # noqa: S608 - nothing of a caller's in it
+
+
+def _holds(count: Count) -> str:
+    """Whether a dossier of assessment_period, beside its procedure `p`, counts."""
+    plain, resulting, of = count.plain, count.resulting, int(count.of)
+    condition = f"bits & {plain.mask} = {plain.value}"
+    if resulting != plain:
+        result = int(ProcedureFact.RESULT)
+        condition = (
+            f"CASE WHEN coalesce(p.facts, 0) & {result} <> 0 THEN bits & {resulting.mask} = {resulting.value}"
+            f" ELSE {condition} END"
+        )
+    return f"{condition} AND coalesce(p.facts, 0) & {of} = {of}" if of else condition
+
+
+def _condition(measure: Measure, part: Part) -> str:
+    if part == "numerator":
+        return _holds(measure.numerator)
+    return f"{_holds(measure.denominator)} AND NOT ({_holds(measure.numerator)})"
+
+
 # Two ranges of the index in its order, each read no further than the page.
-_ITEMS = f"""
-SELECT p.unit_code, p.code, p.procedure_code, n.name, p.bits, p.reason, p.end_at, p.deadline_at,
-       p.elapsed_seconds, p.working_seconds, n.duration_unit
-FROM ({_PART % "$1"} UNION ALL {_PART % f"'{BOTH}'"} ORDER BY unit_code, code LIMIT $8) AS p
-LEFT JOIN procedure n ON n.code = p.procedure_code ORDER BY p.unit_code, p.code
-"""  # noqa: S608
+def _items(condition: str) -> str:
+    own = _PART % {"basis": "$1", "condition": condition}
+    both = _PART % {"basis": f"'{BOTH}'", "condition": condition}
+    return f"""
+SELECT unit_code, code, procedure_code, name, bits, reason, end_at, deadline_at, elapsed_seconds, working_seconds,
+       duration_unit
+FROM ({own} UNION ALL {both}) AS found ORDER BY unit_code, code LIMIT $6
+"""  # noqa: S608 - names of ours
 
 
 async def items(
-    session: AsyncSession, scope: Scope, condition: Condition, *, after: tuple[str, str], limit: int
+    session: AsyncSession, scope: Scope, measure: Measure, part: Part, *, after: tuple[str, str], limit: int
 ) -> list[Item]:
     """The next dossiers after (unit, code), in that order; ("", "") begins."""
     connection = await driver(session)
     rows = await connection.fetch(
-        _ITEMS,
-        scope.basis.value,
-        scope.period.key,
-        scope.unit,
-        condition.mask,
-        condition.value,
-        *after,
-        limit,
+        _items(_condition(measure, part)), scope.basis.value, scope.period.key, scope.unit, *after, limit
     )
     foreign = _FOREIGN[scope.basis]
     return [each._replace(bits=each.bits & ~foreign) for each in (Item(*row) for row in rows)]
 
 
+class ProcedureItem(NamedTuple):
+    """One procedure behind a figure, and how many of its dossiers the figure's column has."""
+
+    code: str
+    name: str | None
+    dossiers: int
+
+
+async def procedure_items(
+    session: AsyncSession, scope: Scope, measure: Measure, part: Part, *, after: str, limit: int
+) -> list[ProcedureItem]:
+    """The next procedures behind a figure that counts procedures, by code."""
+    whole, within = measure.denominator, measure.numerator
+    condition = (
+        _procedure_holds(within)
+        if part == "numerator"
+        else (f"{_procedure_holds(whole)} AND NOT ({_procedure_holds(within)})")
+    )
+    columns = sorted({whole.column, within.column})
+    shown = within.column if part == "numerator" else whole.column
+    rows = await (await driver(session)).fetch(
+        f"""
+        SELECT t.procedure_code, p.name, t.{shown}
+        FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in columns)}
+                FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} AND procedure_code > $4
+               GROUP BY procedure_code) AS t
+          JOIN procedure p ON p.code = t.procedure_code
+        WHERE {condition} ORDER BY t.procedure_code LIMIT $5
+        """,  # noqa: S608 - names of ours
+        *scope.key,
+        after,
+        limit,
+    )
+    return [ProcedureItem(*row) for row in rows]
+
+
+def _procedure_holds(count: Count) -> str:
+    return f"t.{count.column} > 0 AND p.facts & {int(count.of)} = {int(count.of)}"
+
+
 async def all_items(
-    engine: AsyncEngine, scope: Scope, condition: Condition, *, page: int = 1_000
+    engine: AsyncEngine, scope: Scope, measure: Measure, part: Part, *, page: int = 1_000
 ) -> AsyncIterator[Item]:
     """All of them, each page in a short transaction of its own: whoever reads slowly holds no connection and no
     snapshot meanwhile. What changes during the reading may be missing or stand there in its new form."""
     after = ("", "")
     while True:
         async with session_scope(engine) as session:
-            found = await items(session, scope, condition, after=after, limit=page)
+            found = await items(session, scope, measure, part, after=after, limit=page)
         for each in found:
             yield each
         if len(found) < page:

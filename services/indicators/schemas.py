@@ -115,8 +115,8 @@ class ScoreView(BaseModel):
 
     id: str = Field(examples=["2.1"])
     name: str
-    numerator: int = Field(examples=[420877])
-    denominator: int = Field(examples=[482812])
+    numerator: int | None = Field(examples=[420877])
+    denominator: int | None = Field(examples=[482812])
     ratio: Decimal | None = Field(examples=["0.871720"])
     points: Decimal | None = Field(examples=["17.43"])
     max: Decimal = Field(examples=["20"])
@@ -126,6 +126,15 @@ class ScoreView(BaseModel):
     period_date: str
     provenance: ProvenanceView
     counting: ProvenanceView
+
+
+class NotComputedView(BaseModel):
+    """A component that gives points and that this version does not count, with the reason."""
+
+    id: str = Field(examples=["1.4"])
+    name: str
+    max: Decimal
+    why: str
 
 
 class GapView(BaseModel):
@@ -208,10 +217,14 @@ class GroupScoreView(BaseModel):
     period: PeriodView
     basis: Basis
     rule_set: RuleSetView
-    score: Decimal = Field(examples=["17.43"])
+    score: Decimal | None = Field(
+        description="Null where a component is not computed: a part of a group is no score of it",
+        examples=["17.43"],
+    )
     max: Decimal
-    rating: str = Field(description="Band of the score in percent of its maximum", examples=["Tốt"])
+    rating: str | None = Field(description="Band of the score in percent of its maximum", examples=["Tốt"])
     components: list[ScoreView]
+    not_computed: list[NotComputedView] = Field(description="Components that score but are not counted yet")
     counts: CountsView
     handling: HandlingView | None = Field(
         default=None, description="Average handling times (2.2), in the group of progress"
@@ -239,6 +252,20 @@ class ItemView(BaseModel):
     deadline_at: Moment | None
     handling_time: Decimal | None = None
     handling_unit: DurationUnit | None = None
+
+
+class ProcedureItemView(BaseModel):
+    """A procedure behind a figure that counts procedures; `dossiers`: how many of its dossiers put it there."""
+
+    code: str = Field(examples=["1.001612"])
+    name: str | None
+    dossiers: int
+
+
+class ProcedureItemsView(BaseModel):
+    items: list[ProcedureItemView]
+    next: str | None
+    as_of: Moment | None
 
 
 class ItemsView(BaseModel):

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.indicators import main, queries, worker
@@ -19,7 +20,7 @@ from shared import queue
 from shared.calendar import Period
 from shared.db import session_scope
 from shared.settings import Settings
-from shared.vocabulary import Basis, Consumer, Portal, Role
+from shared.vocabulary import Basis, Consumer, Fact, IndicatorGroup, Portal, ProcedureFact, Role
 from tests import make
 from tests.make import NOW, moment
 
@@ -124,7 +125,6 @@ async def test_another_rule_set_can_be_asked_for(http: httpx.AsyncClient) -> Non
 @pytest.mark.parametrize(
     ("path", "params", "status"),
     [
-        ("transparency", {}, 404),
         ("nothing", {}, 404),
         ("progress", {"unit": "H31.99"}, 404),
         ("progress", {"unit": "Sở Y tế"}, 422),
@@ -181,7 +181,7 @@ async def test_a_slow_reader_of_a_list_holds_no_connection(province: AsyncEngine
     """Whatever its network does, the pool stays for the others."""
     scope = queries.Scope(Basis.COUNTED, Period.parse("2026-08"), "H31")
     codes = []
-    async for item in queries.all_items(province, scope, MEASURES["2.1"].part("shortfall"), page=2):
+    async for item in queries.all_items(province, scope, MEASURES["2.1"], "shortfall", page=2):
         assert province.pool.checkedout() == 0  # type: ignore[attr-defined]
         codes.append(item.code)
     assert len(codes) == len(set(codes)) == 4
@@ -232,15 +232,91 @@ async def test_an_unchanged_figure_is_not_sent_again(http: httpx.AsyncClient, pr
 
 async def test_the_indicator_set_is_listed_with_its_sources(http: httpx.AsyncClient) -> None:
     found = (await http.get("/v1/indicators")).json()
-    assert [group["slug"] for group in found["groups"] if group["computed"]] == ["progress"]
+    assert [group["slug"] for group in found["groups"] if group["computed"]] == [
+        "progress",
+        "online-service",
+        "online-payment",
+        "digitisation",
+    ]
     components = {
         component["id"]: component for group in found["groups"] for component in group["components"]
     }
-    assert [key for key, component in components.items() if component["computed"]] == ["2.1", "2.2"]
+    assert [key for key, component in components.items() if component["computed"]] == [
+        *("2.1", "2.2", "3.3", "3.5", "3.5b", "3.6"),
+        *("4.1", "4.2", "4.3", "4.4", "4.5b", "4.5a", "4.6"),
+    ]
     scoring = components["2.1"]["scoring"][0]
     assert (scoring["max"], scoring["formula"]) == ("20", "20 × tử số / mẫu số")
     assert scoring["provenance"]["mark"] == "practice"
     assert sum(int(group["max"]) for group in found["groups"]) == 100
+
+
+async def test_the_groups_that_ask_for_papers_and_payments(
+    http: httpx.AsyncClient, province: AsyncEngine
+) -> None:
+    """Six dossiers of one procedure with a fee and a result paper; what is told of each differs."""
+    async with session_scope(province) as session:
+        await session.execute(
+            text("UPDATE procedure SET facts = :facts"),
+            {"facts": int(ProcedureFact.FEE | ProcedureFact.RESULT | ProcedureFact.PEOPLE)},
+        )
+    told = [
+        (2, Fact.RESULT_CODED | Fact.COMPONENT_FILE | Fact.PAID_ONLINE | Fact.FEE | Fact.VNEID),
+        (2, Fact.COMPONENT_FILE | Fact.FEE | Fact.DIGITISED),
+        (2, Fact.RESULT_LINK | Fact.FEE_FREE | Fact.FROM_STORE),
+        (1, Fact.RESULT_CODED | Fact.PAID_ONLINE | Fact.FEE),
+        (1, Fact(0)),
+        (None, Fact.PAID_ONLINE | Fact.FEE_FREE),
+    ]
+    heads = [
+        make.head(
+            f"H31.16-260803-{n:04}",
+            agency_code="H31.16",
+            channel=channel,
+            facts=int(facts),
+            facts_known=int(sum(Fact)),
+            version=moment("2026-08-04 10:00"),
+        )
+        for n, (channel, facts) in enumerate(told)
+    ]
+    await store(province, *heads)
+    figures = {}
+    for group in IndicatorGroup:
+        answer = await http.get(f"/v1/indicators/{group}", params={"unit": "H31.16", "period": "2026-08"})
+        assert answer.status_code == 200, answer.text
+        view = answer.json()
+        assert (view["score"] is None) == bool(view["not_computed"])
+        figures |= {
+            each["id"]: (each["numerator"], each["denominator"], each["points"])
+            for each in view["components"]
+        }
+    assert {key: each for key, each in figures.items() if key[0] in "34"} == {
+        "3.3": (1, 6, "2.00"),  # online, and with an electronic result: full at a half
+        "3.5": (1, 1, "2.00"),
+        "3.5b": (1, 1, "2.00"),
+        "3.6": (2, 4, "3.00"),
+        "4.1": (3, 6, "3.00"),
+        "4.2": (1, 6, "0.67"),
+        "4.3": (1, 6, "0.42"),
+        "4.4": (1, 6, "0.67"),
+        "4.5b": (2, 6, "0.67"),
+        "4.5a": (1, 1, "2.00"),
+        "4.6": (None, None, "2.00"),
+    }
+    for component, (numerator, denominator, _) in figures.items():
+        if component == "4.6":
+            continue
+        group = {"2": "progress", "4": "digitisation"}.get(component[0]) or (
+            "online-service" if component == "3.3" else "online-payment"
+        )
+        sizes = []
+        for part in ("numerator", "shortfall"):
+            path = f"/v1/indicators/{group}/{component}/items"
+            params = {"unit": "H31.16", "period": "2026-08", "part": part}
+            sizes.append(len((await http.get(path, params=params)).json()["items"]))
+            sheet = await http.get(path, params=params, headers={"Accept": "text/csv"})
+            assert len(sheet.text.splitlines()) == sizes[-1] + 1
+        assert sizes == [numerator, denominator - numerator], component
 
 
 async def test_without_a_key(http: httpx.AsyncClient) -> None:

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.indicators.rules.assess import BOTH, ORIGINS, Assessment, assess, assess_both, judge
-from services.indicators.rules.facts import Copy, Duration, Facts, Supplement, choose
+from services.indicators.rules.facts import Copy, Duration, Facts, Supplement, choose, papers_of
 from services.indicators.rules.units import UnitSpan, UnitTree
 from shared.calendar import TZ, Period, period_keys_of
 from shared.reasons import Bit, Source, explain, explain_source
-from shared.vocabulary import Basis, DurationUnit, Known, Portal
+from shared.vocabulary import Basis, DurationUnit, Fact, Known, Portal
 from tests.make import ALL_KNOWN, moment
 
 CASES = tomllib.loads(
@@ -181,12 +181,15 @@ near = st.builds(  # often alike, in some or in all that is judged
     unit_code=st.sampled_from(["H31.135", "H31.135", "H31.136"]),
     step_status=st.sampled_from([None, 4, 9]),
     step_at=few,
+    channel=st.sampled_from([None, 1, 2]),
 )
+papers = st.sampled_from([0, int(Bit.RESULT_LINK | Bit.PAID_ONLINE)])
 
 
 @given(
-    st.builds(Facts, sources, near, maxima) | st.just(Facts(Source.ABSENT, None, None)),
-    st.builds(Facts, st.just(Source.PROVINCIAL), near, maxima) | st.just(Facts(Source.NO_COPY, None, None)),
+    st.builds(Facts, sources, near, maxima, papers) | st.just(Facts(Source.ABSENT, None, None)),
+    st.builds(Facts, st.just(Source.PROVINCIAL), near, maxima, papers)
+    | st.just(Facts(Source.NO_COPY, None, None)),
     moments,
 )
 def test_one_row_for_both_bases_says_what_each_of_them_says(a: Facts, b: Facts, now: datetime) -> None:
@@ -219,6 +222,27 @@ def test_copies_that_say_the_same_are_one_row() -> None:
         ),
         ("provincial", "2026-09"),
     }
+
+
+def test_papers_are_told_by_the_copy_nearest_to_the_nation() -> None:
+    told = int(sum(Fact))
+    province = BASE._replace(portal=Portal.PROVINCIAL)
+    sent = BASE._replace(portal=Portal.SENT, facts=int(Fact.REUSED | Fact.VNEID), facts_known=told)
+    national = BASE._replace(facts=int(Fact.RESULT_CODED | Fact.FEE_FREE), facts_known=told)
+    assert papers_of([province]) == 0
+    assert papers_of([province, sent]) == Bit.REUSED | Bit.CITIZEN_DATA
+    assert papers_of([sent, national, province]) == Bit.RESULT_LINK | Bit.RESULT_CODED | Bit.FEE_FREE
+    assert papers_of([sent, national._replace(vanished=True)]) == Bit.REUSED | Bit.CITIZEN_DATA
+
+
+def test_channel_and_papers_hold_in_every_period_and_receipt_in_its_own() -> None:
+    copy = BASE._replace(channel=2, received_at=moment("2026-08-31 09:30"), due_at=moment("2026-09-10 17:00"))
+    facts = Facts(Source.NATIONAL, copy, None, int(Bit.PAID_ONLINE))
+    found = assess(facts, moment("2026-09-15 08:00"), UNITS).contributions
+    for period, received in (("2026-08", True), ("2026-09", False), ("2026-Q3", True), ("2026", True)):
+        assert found[period].bits & Bit.ONLINE
+        assert found[period].bits & Bit.PAID_ONLINE
+        assert bool(found[period].bits & Bit.RECEIVED) == received, period
 
 
 def _visible(found: Assessment) -> object:

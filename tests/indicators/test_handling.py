@@ -30,7 +30,7 @@ from tests.make import moment
 
 HOUR = 3600
 NOW = moment("2026-11-02 09:00")
-COUNTED = MEASURES["2.2"].numerator
+COUNTED = MEASURES["2.2"].numerator.column
 
 
 def handled(now: datetime = NOW, **fields: Any) -> dict[str, tuple[int, int]]:

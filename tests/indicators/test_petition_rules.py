@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.indicators.rules import petitions
 from services.indicators.rules.engine import petition_limits
-from services.indicators.rules.petitions import Judged, Petition, judge
+from services.indicators.rules.petitions import Judged, Petition, judge, judged_at
 from shared.calendar import TZ, Period
 from shared.errors import Invalid
 
@@ -58,7 +58,7 @@ def test_case(case: dict[str, Any]) -> None:
     for key, expected in case["expect"].items():
         period = Period.parse(key)
         assert period.contains(petition.counted_at), key
-        found = judge(petition, petition_limits(period), min(period.end, now))
+        found = judge(petition, petition_limits(period), judged_at(period, now))
         words = (
             "đúng hạn" if found.on_time else "quá hạn",
             "hài lòng" if found.satisfied else "không hài lòng",

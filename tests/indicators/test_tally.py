@@ -20,13 +20,13 @@ from services.indicators import queries, recount, worker
 from services.indicators.copies import facts_of, unit_tree
 from services.indicators.queries import Scope
 from services.indicators.rules.assess import judge
-from services.indicators.rules.measures import COLUMNS, COUNTS, MEASURES, SUMS, added
+from services.indicators.rules.measures import COLUMNS, COUNTS, MEASURES, SUMS, Count, Measure, Part, added
 from services.ingest import service as ingest
 from services.ingest.normalise import Head, Step
 from shared import queue
 from shared.calendar import Period, period_of
 from shared.db import create_engine, driver, session_scope
-from shared.vocabulary import Basis, Consumer, Portal
+from shared.vocabulary import Basis, Consumer, Fact, Portal, ProcedureFact
 from tests import make
 from tests.conftest import Cluster
 from tests.make import moment
@@ -66,6 +66,7 @@ class Dossiers(RuleBasedStateMachine):
         async with session_scope(self.engine) as session:
             await make.units(session)
             await make.procedure(session)
+            await make.procedure(session, "1.009999", max_duration=None, duration_unit=None)
 
     def teardown(self) -> None:
         if not hasattr(self, "engine"):
@@ -95,6 +96,8 @@ class Dossiers(RuleBasedStateMachine):
         asked=supplements,
         procedure=st.sampled_from(["1.001612", "1.009999", None]),
         cancelled=st.sampled_from([False, False, False, True]),
+        channel=st.sampled_from([None, 1, 2, 2]),
+        facts=st.none() | st.integers(0, sum(Fact)),
     )
     def arrive(
         self,
@@ -108,6 +111,8 @@ class Dossiers(RuleBasedStateMachine):
         asked: list[tuple[int, int | None, bool]],
         procedure: str | None,
         cancelled: bool,
+        channel: int | None,
+        facts: int | None,
     ) -> None:
         """Received up to 11 days ago or some hours ahead; everything else counts from there."""
         self.now += timedelta(seconds=1)  # so that each message is newer than the one before
@@ -140,6 +145,9 @@ class Dossiers(RuleBasedStateMachine):
             supplements=json.dumps(texts) if texts else None,
             procedure_code=procedure,
             cancelled=cancelled,
+            channel=channel,
+            facts=facts or 0,
+            facts_known=0 if facts is None else int(sum(Fact)),
             version=self.now,
         )
         self.run(self._accept(head, portal))
@@ -180,6 +188,18 @@ class Dossiers(RuleBasedStateMachine):
                 [code],
                 "UPDATE dossier SET vanished_at = :now WHERE code = :code AND portal = 'national'",
                 {"code": code, "now": self.now},
+            )
+        )
+
+    @rule(
+        code=st.sampled_from(["1.001612", "1.009999"]),
+        facts=st.lists(st.sampled_from(ProcedureFact)).map(sum),
+    )
+    def a_procedure_changes(self, code: str, facts: int) -> None:
+        """What the nation says of a procedure matters when a figure is read: no dossier is assessed again."""
+        self.run(
+            self._execute(
+                [], "UPDATE procedure SET facts = :facts WHERE code = :code", {"facts": facts, "code": code}
             )
         )
 
@@ -251,26 +271,51 @@ class Dossiers(RuleBasedStateMachine):
                         if (each_basis, each_period) == (basis, period) and inside:
                             expected.update(counts)
                     async with self._session() as session:
-                        found = (await queries.figures(session, scope)).counts
+                        figures = await queries.figures(session, scope)
+                        found = figures.counts
                         assert found == {column: expected[column] for column in COUNTS}
-                        await self._items_are_the_figure(session, scope, found)
+                        assert figures.measured == await self._measured(session, scope)
+                        await self._items_are_the_figure(session, scope, figures.measured)
                         times = await queries.times(session, scope, after=None, limit=100)
                         assert sum(each.dossiers for each in times) == found["handled"]
                         for place, column in enumerate(SUMS):
                             assert sum(each.handling[place] for each in times) == expected[column]
 
-    async def _items_are_the_figure(self, session: AsyncSession, scope: Scope, found: dict[str, int]) -> None:
+    async def _measured(self, session: AsyncSession, scope: Scope) -> dict[Count, int]:
+        """The measures' figures, dossier by dossier."""
+        rows = await (await driver(session)).fetch("SELECT code, facts FROM procedure")
+        procedures = dict(map(tuple, rows))
+        counts = {c for each in MEASURES.values() for c in (each.numerator, each.denominator)}
+        found: dict[Count, list[str]] = {count: [] for count in counts}
+        for basis, period, unit, procedure, bits in self.judged:
+            inside = unit == scope.unit or unit.startswith(scope.unit + ".")
+            if (basis, period) == (scope.basis.value, scope.period.key) and inside:
+                for count in counts:
+                    if count.holds(bits, procedures.get(procedure, 0)):
+                        found[count].append(procedure)
+        return {count: len(set(each) if count.procedures else each) for count, each in found.items()}
+
+    async def _items_are_the_figure(
+        self, session: AsyncSession, scope: Scope, found: dict[Count, int]
+    ) -> None:
         for measure in MEASURES.values():
-            numerator = await self._pages(session, scope, measure.part("numerator"))
-            shortfall = await self._pages(session, scope, measure.part("shortfall"))
+            numerator = await self._pages(session, scope, measure, "numerator")
+            shortfall = await self._pages(session, scope, measure, "shortfall")
             assert len(numerator) == found[measure.numerator]
             assert len(numerator) + len(shortfall) == found[measure.denominator]
             assert len(numerator | shortfall) == found[measure.denominator]
 
-    async def _pages(self, session: AsyncSession, scope: Scope, condition: Any) -> set[str]:
+    async def _pages(self, session: AsyncSession, scope: Scope, measure: Measure, part: Part) -> set[str]:
         codes: list[str] = []
+        if measure.subject == "procedure":
+            while procedures := await queries.procedure_items(
+                session, scope, measure, part, after=codes[-1] if codes else "", limit=2
+            ):
+                codes += [each.code for each in procedures]
         after = ("", "")
-        while page := await queries.items(session, scope, condition, after=after, limit=2):
+        while measure.subject == "dossier" and (
+            page := await queries.items(session, scope, measure, part, after=after, limit=2)
+        ):
             codes += [item.code for item in page]
             after = (page[-1].unit_code, page[-1].code)
         assert len(codes) == len(set(codes))
@@ -293,6 +338,7 @@ class Dossiers(RuleBasedStateMachine):
     async def _by_hand(self) -> dict[tuple[str, str, str], Counter[str]]:
         """Every dossier in every period, one judgement at a time: no differences, no tables of ours."""
         found: dict[tuple[str, str, str], Counter[str]] = {}
+        self.judged: list[tuple[str, str, str, str, int]] = []
         async with self._session() as session:
             connection = await driver(session)
             facts = await facts_of(connection, CODES)
@@ -303,6 +349,8 @@ class Dossiers(RuleBasedStateMachine):
                 if judged is None or each.copy is None:
                     continue
                 unit = units.standing_for(each.copy.unit_code, period.last_day)
+                procedure = each.copy.procedure_code or ""
+                self.judged.append((basis.value, period.key, unit, procedure, judged.bits))
                 sums = judged.handled or (0, 0)
                 counts = dict(zip(COLUMNS, added(int(judged.bits), *sums), strict=True))
                 found.setdefault((basis.value, period.key, unit), Counter()).update(counts)

@@ -24,7 +24,7 @@ from services.indicators.rules.units import UnitTree
 from shared.calendar import TZ, Period, deadline, periods_between
 from shared.errors import Invalid
 from shared.reasons import Bit, Reason, Source
-from shared.vocabulary import Basis, DossierStatus
+from shared.vocabulary import Basis, Channel, DossierStatus
 
 SINCE = date(2022, 6, 23)
 """The rule's first day: QĐ 766/QĐ-TTg. Periods that ended before it have no figure."""
@@ -46,6 +46,7 @@ _ORIGIN: dict[Source, int] = {
 ORIGINS = int(Bit.FROM_NATIONAL | Bit.FROM_SENT_CONFIRMED | Bit.FROM_SENT_UNCONFIRMED | Bit.FROM_PROVINCIAL)
 """From which copy: by these alone the two bases differ where the copies are alike."""
 _ON_TIME, _DONE, _UNDETERMINED = int(Bit.ON_TIME), int(Bit.DONE), int(Bit.UNDETERMINED)
+_RECEIVED, _ONLINE = int(Bit.RECEIVED), int(Bit.ONLINE)
 _BY_MAXIMUM, _WAIT_SUBTRACTED, _HANDLED = int(Bit.BY_MAXIMUM), int(Bit.WAIT_SUBTRACTED), int(Bit.HANDLED)
 
 
@@ -108,7 +109,8 @@ def judge(facts: Facts, period: Period, now: datetime) -> Judgement | None:
     if copy is None or counted(facts, now) is not facts.source:
         return None
     end = end_of(copy)
-    judged = _judge(copy, end, _limit(facts, copy), _ORIGIN[facts.source], period, now)
+    origin = _ORIGIN[facts.source] | _told(facts, copy)
+    judged = _judge(copy, end, _limit(facts, copy), origin, period, now)
     return judged and _timed(judged, copy, handling_of(copy, end, now), period)
 
 
@@ -131,7 +133,7 @@ def assess(facts: Facts, now: datetime, units: UnitTree) -> Assessment:
         wake_at = copy.received_at if copy and source is Source.NOT_YET_RECEIVED else None
         return Assessment(False, source, {}, wake_at)
     end = end_of(copy)
-    contributions, wake_at = _course(facts, copy, end, _ORIGIN[source], now, units)
+    contributions, wake_at = _course(facts, copy, end, _ORIGIN[source] | _told(facts, copy), now, units)
     return Assessment(_running(end, now), source, contributions, wake_at)
 
 
@@ -161,14 +163,16 @@ def assess_both(on_counted: Facts, on_provincial: Facts, now: datetime, units: U
         and counted(on_counted, now) is on_counted.source
         and counted(on_provincial, now) is on_provincial.source
         and on_counted.maximum == on_provincial.maximum
+        and on_counted.papers == on_provincial.papers
         and a.received_at == b.received_at
         and a.due_at == b.due_at
         and a.unit_code == b.unit_code
         and a.procedure_code == b.procedure_code
+        and (a.channel == Channel.ONLINE) is (b.channel == Channel.ONLINE)
         and a.supplements == b.supplements
         and (end := end_of(a)) == end_of(b)
     ):
-        origin = _ORIGIN[on_counted.source] | _ORIGIN[on_provincial.source]
+        origin = _ORIGIN[on_counted.source] | _ORIGIN[on_provincial.source] | _told(on_counted, a)
         contributions, wake_at = _course(on_counted, a, end, origin, now, units)
         running = _running(end, now)
         return Judged(
@@ -223,11 +227,15 @@ def _course(
             if other is None:
                 continue
             judged = other
-        timed = handled if received >= period.start else None
+        bits, timed = judged.bits, None
+        if received >= period.start:
+            bits |= _RECEIVED
+            if handled is not None:
+                bits, timed = bits | _HANDLED, handled
         contributions[period.key] = Contribution(
             units.standing_for(copy.unit_code, period.last_day),
             procedure,
-            judged.bits if timed is None else judged.bits | _HANDLED,
+            bits,
             judged.reason,
             judged.end_at,
             judged.deadline_at,
@@ -242,10 +250,17 @@ _UNTIMED = (None, None)
 
 
 def _timed(judged: Judgement, copy: Copy, handled: Handling | None, period: Period) -> Judgement:
-    """With the handling time, where the dossier was received in the period."""
-    if handled is None or copy.received_at is None or not period.start <= copy.received_at < period.end:
+    """With what holds for a dossier that was received in the period: that it was, and its handling time."""
+    if copy.received_at is None or not period.start <= copy.received_at < period.end:
         return judged
-    return judged._replace(bits=judged.bits | _HANDLED, handled=handled)
+    if handled is None:
+        return judged._replace(bits=judged.bits | _RECEIVED)
+    return judged._replace(bits=judged.bits | _RECEIVED | _HANDLED, handled=handled)
+
+
+def _told(facts: Facts, copy: Copy) -> int:
+    """Bits that are the same in every period: channel and papers."""
+    return facts.papers | (_ONLINE if copy.channel == Channel.ONLINE else 0)
 
 
 def _judge(

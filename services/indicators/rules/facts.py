@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
-from shared.reasons import Source
-from shared.vocabulary import Basis, DossierStatus, DurationUnit, Known, Portal
+from shared.reasons import Bit, Source
+from shared.vocabulary import Basis, DossierStatus, DurationUnit, Fact, Known, Portal
 
 NEEDED = Known.STATUS | Known.RECEIVED_AT | Known.DUE_AT | Known.FINISHED_AT | Known.SUPPLEMENTS
 """Fields that 2.1 asks of a copy before it is preferred to a fuller one."""
@@ -54,14 +55,50 @@ class Copy(NamedTuple):
     step_times: Mapping[int, datetime]
     unit_code: str | None
     procedure_code: str | None
+    channel: int | None = None
+    facts: int = 0
+    facts_known: int = 0
 
 
 class Facts(NamedTuple):
-    """What is judged: the copy that counts (None: none does, source says why) and what belongs to it."""
+    """What is judged: the copy that counts (None: none does, source says why) and what belongs to it. papers: bits of
+    shared.reasons.Bit of what the other groups ask (papers_of)."""
 
     source: Source
     copy: Copy | None
     maximum: Duration | None
+    papers: int = 0
+
+
+_PAPERS: tuple[tuple[Fact, Bit], ...] = (
+    (Fact.RESULT_LINK | Fact.RESULT_CODED, Bit.RESULT_LINK),
+    (Fact.RESULT_CODED, Bit.RESULT_CODED),
+    (Fact.COMPONENT_FILE, Bit.COMPONENT_FILE),
+    # That DuocTaiSuDung counts too is inferred (indicators.md §3, 4.3).
+    (Fact.DIGITISED | Fact.REUSED, Bit.REUSED),
+    # That a result was pushed to its owner's store no message tells: only what was taken from it counts (4.4).
+    (Fact.FROM_STORE, Bit.STORE),
+    (Fact.VNEID | Fact.FROM_STORE | Fact.POPULATION_DB, Bit.CITIZEN_DATA),
+    (Fact.PAID_ONLINE, Bit.PAID_ONLINE),
+    (Fact.FEE, Bit.FEE),
+    (Fact.FEE_FREE, Bit.FEE_FREE),
+)
+"""Any of the facts → the bit (indicators.md §3, 3.3 to 4.5)."""
+
+
+def papers_of(copies: Iterable[Copy]) -> int:
+    """Bits of what a dossier's papers, results and payments say: by the copy nearest to the nation that tells of them
+    at all, on both bases, because the provincial system's own rows do not."""
+    telling = {copy.portal: copy for copy in copies if copy.facts_known and not copy.vanished}
+    for portal in (Portal.NATIONAL, Portal.SENT, Portal.PROVINCIAL):
+        if portal in telling:
+            return _bits_of(telling[portal].facts)
+    return 0
+
+
+@lru_cache(maxsize=8_192)
+def _bits_of(facts: int) -> int:
+    return int(sum(bit for any_of, bit in _PAPERS if facts & any_of))
 
 
 def choose(copies: Sequence[Copy], presence: bool | None, basis: Basis) -> tuple[Source, Copy | None]:

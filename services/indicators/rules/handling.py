@@ -30,7 +30,7 @@ _SECONDS: dict[DurationUnit, int] = {
     DurationUnit.MONTH: 30 * 24 * _HOUR,
 }
 _WORKING = frozenset({DurationUnit.HOUR, DurationUnit.WORKING_DAY})
-_LONGEST = 2**31 - 1
+LONGEST = 2**31 - 1
 """Seconds, some 68 years: what is longer is a typing error."""
 
 
@@ -52,7 +52,7 @@ def handling_of(copy: Copy, end: End | None, now: datetime) -> Handling | None:
     ):
         return None
     elapsed = int((end.at - copy.received_at).total_seconds())
-    if elapsed > _LONGEST:
+    if elapsed > LONGEST:
         return None
     return Handling(elapsed, int(working_time(copy.received_at, end.at).total_seconds()))
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from shared.reasons import Bit
+from shared.vocabulary import ProcedureFact
 
 
 class Condition(NamedTuple):
@@ -40,6 +41,18 @@ COUNTS: dict[str, Condition] = {
     "from_sent_confirmed": Condition(Bit.MEMBER | Bit.FROM_SENT_CONFIRMED),
     "from_sent_unconfirmed": Condition(Bit.MEMBER | Bit.FROM_SENT_UNCONFIRMED),
     "handled": Condition(Bit.MEMBER | Bit.HANDLED),
+    "received": Condition(Bit.MEMBER | Bit.RECEIVED),
+    "online": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.ONLINE),
+    "online_with_result": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.ONLINE | Bit.RESULT_CODED),
+    "with_result": Condition(Bit.MEMBER | Bit.RESULT_LINK),
+    "with_component": Condition(Bit.MEMBER | Bit.COMPONENT_FILE),
+    "with_both": Condition(Bit.MEMBER | Bit.COMPONENT_FILE | Bit.RESULT_LINK),
+    "reused": Condition(Bit.MEMBER | Bit.REUSED),
+    "from_store": Condition(Bit.MEMBER | Bit.STORE),
+    "citizen_data": Condition(Bit.MEMBER | Bit.CITIZEN_DATA),
+    "fee_asked": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.FEE),
+    "fee_not_free": Condition(Bit.MEMBER | Bit.RECEIVED, without=Bit.FEE_FREE),
+    "paid_online": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.PAID_ONLINE, without=Bit.FEE_FREE),
 }
 """The columns of `tally` that count, in their order, and what each counts."""
 
@@ -63,33 +76,57 @@ def counts_of(bits: int) -> tuple[int, ...]:
 Part = Literal["numerator", "shortfall"]
 
 
+class Count(NamedTuple):
+    """A figure: the dossiers of a column of COUNTS, of the procedures that have all of `of` (procedure.facts); for
+    procedures that give a result paper the column `with_result` instead, where there is one. `procedures`: not the
+    dossiers are counted but the distinct procedures that have one."""
+
+    column: str
+    with_result: str | None = None
+    of: ProcedureFact = ProcedureFact(0)
+    procedures: bool = False
+
+    @property
+    def plain(self) -> Condition:
+        return COUNTS[self.column]
+
+    @property
+    def resulting(self) -> Condition:
+        """The condition for procedures that give a result paper."""
+        return COUNTS[self.with_result or self.column]
+
+    def holds(self, bits: int, procedure: int = 0) -> bool:
+        """Whether a dossier counts. procedure: bits of vocabulary.ProcedureFact of its procedure."""
+        condition = self.resulting if procedure & ProcedureFact.RESULT else self.plain
+        return procedure & self.of == self.of and condition.holds(bits)
+
+
 class Measure(NamedTuple):
-    """numerator, denominator: columns of COUNTS; shortfall: what the denominator has and the numerator has
-    not. period_date: the date by which a subject falls into a period. why: {numerator}, {denominator},
-    {ratio} in percent, {points}, {max} are filled in."""
+    """The shortfall is what the denominator has and the numerator has not. period_date: the date by which a subject
+    falls into a period. why: {numerator}, {denominator}, {ratio} in percent, {points}, {max} are filled in."""
 
     component: str
     group: str
-    subject: Literal["dossier"]
-    numerator: str
-    denominator: str
-    shortfall: Condition
+    subject: Literal["dossier", "procedure"]
+    numerator: Count
+    denominator: Count
     period_date: str
     why: str
     why_empty: str
 
-    def part(self, part: Part) -> Condition:
-        return COUNTS[self.numerator] if part == "numerator" else self.shortfall
 
+_MEMBERSHIP = "Tiếp nhận trước khi kỳ kết thúc và chưa kết thúc trước khi kỳ bắt đầu"
+_RECEIPT = "Tiếp nhận trong kỳ"
+_NOBODY = "Không có hồ sơ nào thuộc diện tính trong kỳ này, nên được {points} trên {max} điểm."
+_MEMBERS = Count("dossiers")
 
 PROGRESS_ON_TIME = Measure(
     component="2.1",
     group="progress",
     subject="dossier",
-    numerator="on_time",
-    denominator="dossiers",
-    shortfall=Condition(Bit.MEMBER, without=Bit.ON_TIME),
-    period_date="Tiếp nhận trước khi kỳ kết thúc và chưa kết thúc trước khi kỳ bắt đầu",
+    numerator=Count("on_time"),
+    denominator=_MEMBERS,
+    period_date=_MEMBERSHIP,
     why=(
         "{numerator} trên {denominator} hồ sơ được xử lý trước hạn hoặc đúng hạn ({ratio} %),"
         " đạt {points} trên {max} điểm."
@@ -101,16 +138,178 @@ AVERAGE_TIME = Measure(
     component="2.2",
     group="progress",
     subject="dossier",
-    numerator="handled",
-    denominator="handled",
-    shortfall=Condition(Bit.HANDLED, without=Bit.MEMBER),  # a mean has none
+    numerator=Count("handled"),
+    denominator=Count("handled"),  # a mean has no shortfall
     period_date="Tiếp nhận trong kỳ; kết thúc có thể ở kỳ khác",
     why=(
-        "{denominator} hồ sơ tiếp nhận trong kỳ đã có kết quả; thời gian giải quyết trung bình tính riêng cho từng thủ"
+        "{denominator} hồ sơ tiếp nhận trong kỳ đã có kết quả; thời gian giải quyết trung bình tính"
+        " riêng cho từng thủ"
         " tục, theo đơn vị thời gian của thủ tục đó. Chỉ để tham khảo, không tính điểm."
     ),
     why_empty="Chưa có hồ sơ nào tiếp nhận trong kỳ này có kết quả, nên chưa có thời gian trung bình.",
 )
 
-MEASURES: dict[str, Measure] = {measure.component: measure for measure in (PROGRESS_ON_TIME, AVERAGE_TIME)}
+ONLINE_SUBMISSION = Measure(
+    component="3.3",
+    group="online-service",
+    subject="dossier",
+    numerator=Count("online", with_result="online_with_result"),
+    denominator=Count("received"),
+    period_date=_RECEIPT,
+    why=(
+        "{numerator} trên {denominator} hồ sơ tiếp nhận trong kỳ được nộp trực tuyến, và có kết quả"
+        " điện tử nếu thủ tục có"
+        " giấy tờ kết quả ({ratio} %), đạt {points} trên {max} điểm."
+    ),
+    why_empty=_NOBODY,
+)
+
+PAYMENT_INTEGRATED = Measure(
+    component="3.5",
+    group="online-payment",
+    subject="procedure",
+    numerator=Count("fee_asked", of=ProcedureFact.FEE, procedures=True),
+    denominator=Count("received", of=ProcedureFact.FEE, procedures=True),
+    period_date=_RECEIPT,
+    why=(
+        "{numerator} trên {denominator} thủ tục có phí, lệ phí và có hồ sơ trong kỳ có hồ sơ thu phí"
+        " ({ratio} %), đạt {points}"
+        " trên {max} điểm."
+    ),
+    why_empty="Không có thủ tục có phí nào có hồ sơ trong kỳ này, nên được {points} trên {max} điểm.",
+)
+
+PAYMENT_TRANSACTION = Measure(
+    component="3.5b",
+    group="online-payment",
+    subject="procedure",
+    numerator=Count("paid_online", of=ProcedureFact.FEE, procedures=True),
+    denominator=Count("fee_not_free", of=ProcedureFact.FEE, procedures=True),
+    period_date=_RECEIPT,
+    why=(
+        "{numerator} trên {denominator} thủ tục có hồ sơ thu phí có giao dịch thanh toán trực tuyến"
+        " thành công ({ratio} %),"
+        " đạt {points} trên {max} điểm."
+    ),
+    why_empty="Không có thủ tục nào có hồ sơ thu phí trong kỳ này, nên được {points} trên {max} điểm.",
+)
+
+PAYMENT_DOSSIER = Measure(
+    component="3.6",
+    group="online-payment",
+    subject="dossier",
+    numerator=Count("paid_online", of=ProcedureFact.FEE),
+    denominator=Count("fee_not_free", of=ProcedureFact.FEE),
+    period_date=_RECEIPT,
+    why=(
+        "{numerator} trên {denominator} hồ sơ có nghĩa vụ tài chính đã thanh toán trực tuyến"
+        " ({ratio} %), đạt {points} trên"
+        " {max} điểm."
+    ),
+    why_empty="Không có hồ sơ nào có nghĩa vụ tài chính trong kỳ này, nên được {points} trên {max} điểm.",
+)
+
+ELECTRONIC_RESULT = Measure(
+    component="4.1",
+    group="digitisation",
+    subject="dossier",
+    numerator=Count("with_result"),
+    denominator=_MEMBERS,
+    period_date=_MEMBERSHIP,
+    why="{numerator} trên {denominator} hồ sơ có kết quả điện tử ({ratio} %), đạt {points} trên {max} điểm.",
+    why_empty=_NOBODY,
+)
+
+DIGITISED = Measure(
+    component="4.2",
+    group="digitisation",
+    subject="dossier",
+    numerator=Count("with_component", with_result="with_both"),
+    denominator=_MEMBERS,
+    period_date=_MEMBERSHIP,
+    why=(
+        "{numerator} trên {denominator} hồ sơ có tệp thành phần, và có tệp kết quả nếu thủ tục có"
+        " giấy tờ kết quả ({ratio} %),"
+        " đạt {points} trên {max} điểm."
+    ),
+    why_empty=_NOBODY,
+)
+
+DATA_REUSED = Measure(
+    component="4.3",
+    group="digitisation",
+    subject="dossier",
+    numerator=Count("reused"),
+    denominator=_MEMBERS,
+    period_date=_MEMBERSHIP,
+    why=(
+        "{numerator} trên {denominator} hồ sơ có thành phần được số hóa hoặc sử dụng lại ({ratio}"
+        " %), đạt {points} trên {max}"
+        " điểm."
+    ),
+    why_empty=_NOBODY,
+)
+
+PERSONAL_STORE = Measure(
+    component="4.4",
+    group="digitisation",
+    subject="dossier",
+    numerator=Count("from_store"),
+    denominator=_MEMBERS,
+    period_date=_MEMBERSHIP,
+    why=(
+        "{numerator} trên {denominator} hồ sơ có giấy tờ lấy từ Kho dữ liệu điện tử của tổ chức, cá"
+        " nhân ({ratio} %), đạt"
+        " {points} trên {max} điểm. Chưa tính được hồ sơ có kết quả đẩy vào kho: bản tin không cho biết."
+    ),
+    why_empty=_NOBODY,
+)
+
+CITIZEN_DATA = Measure(
+    component="4.5b",
+    group="digitisation",
+    subject="dossier",
+    numerator=Count("citizen_data"),
+    denominator=_MEMBERS,
+    period_date=_MEMBERSHIP,
+    why=(
+        "{numerator} trên {denominator} hồ sơ dùng dữ liệu dân cư (VNeID, kho dữ liệu hoặc CSDL quốc"
+        " gia về dân cư, {ratio} %),"
+        " đạt {points} trên {max} điểm."
+    ),
+    why_empty=_NOBODY,
+)
+
+CITIZEN_DATA_PROCEDURES = Measure(
+    component="4.5a",
+    group="digitisation",
+    subject="procedure",
+    numerator=Count("citizen_data", of=ProcedureFact.PEOPLE, procedures=True),
+    denominator=Count("dossiers", of=ProcedureFact.PEOPLE, procedures=True),
+    period_date=_MEMBERSHIP,
+    why=(
+        "{numerator} trên {denominator} thủ tục có đối tượng là cá nhân và có hồ sơ trong kỳ có hồ"
+        " sơ dùng dữ liệu dân cư"
+        " ({ratio} %), đạt {points} trên {max} điểm."
+    ),
+    why_empty="Không có thủ tục nào thuộc diện tính trong kỳ này, nên được {points} trên {max} điểm.",
+)
+
+MEASURES: dict[str, Measure] = {
+    measure.component: measure
+    for measure in (
+        PROGRESS_ON_TIME,
+        AVERAGE_TIME,
+        ONLINE_SUBMISSION,
+        PAYMENT_INTEGRATED,
+        PAYMENT_TRANSACTION,
+        PAYMENT_DOSSIER,
+        ELECTRONIC_RESULT,
+        DIGITISED,
+        DATA_REUSED,
+        PERSONAL_STORE,
+        CITIZEN_DATA,
+        CITIZEN_DATA_PROCEDURES,
+    )
+}
 """By component; only what is computed."""

@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
 
 from services.indicators.rules.engine import PetitionLimits
-from shared.calendar import TZ, deadline
+from shared.calendar import TZ, Period, deadline
 from shared.vocabulary import DurationUnit, PetitionKind
 
 Duty: TypeAlias = Literal["refuse", "ask_more", "handle", "publish"]
@@ -77,6 +77,9 @@ class Judgement(NamedTuple):
     wake_at: datetime | None
 
 
+_INSTANT = timedelta(microseconds=1)
+
+
 class _Owed(NamedTuple):
     duty: Duty
     until: datetime
@@ -86,8 +89,14 @@ class _Owed(NamedTuple):
         return (self.done_at or at) > self.until
 
 
+def judged_at(period: Period, now: datetime) -> datetime:
+    """The moment as of which a period's petitions are judged: now, or the period's last one. A limit that runs out with
+    the period is kept in it."""
+    return min(period.end - _INSTANT, now)
+
+
 def judge(petition: Petition, limits: PetitionLimits, at: datetime) -> Judgement:
-    """As of `at`: the end of the period, or now; what happened later is not known yet."""
+    """As of `at` (judged_at); what happened later is not known yet."""
     owed = _owed(petition, limits, at)
     late = next((each for each in owed if each.late(at)), None)
     told = late or owed[-1]
@@ -105,9 +114,6 @@ def judge(petition: Petition, limits: PetitionLimits, at: datetime) -> Judgement
         repeated=repeated,
         wake_at=min(turns, default=None),
     )
-
-
-_INSTANT = timedelta(microseconds=1)
 
 
 def _owed(petition: Petition, limits: PetitionLimits, at: datetime) -> list[_Owed]:
