@@ -62,9 +62,13 @@ class Settings(BaseSettings):
     NATIONAL_URL, NATIONAL_USERNAME, NATIONAL_PASSWORD, NATIONAL_UNIT
                                the national portal (portals.md §1), the unit in whose name we ask
     NATIONAL_LIST              true: the national portal has granted us DanhSachHoSo
+    POPULATION_DB_CODES        JSON list of the codes (MaCSDL) by which messages name the population database.
+                               Not verified: "7" is what one client sends, with every dossier
     LOOKUPS_PER_SECOND         TraCuuHoSo at most so often
     PROVINCIAL_URL, PROVINCIAL_CLIENT_ID, PROVINCIAL_CLIENT_SECRET
                                the provincial one-stop system (iGate)
+    REPORTING_URL              the national portal's public reporting API (reporting-api.md §1); none: its figures are
+                               not captured. Once a day, one call at a time, REPORTING_PAUSE_SECONDS apart
     SYNC_INTERVAL_SECONDS      pause between two pulls of a portal
     IMPORT_COLUMNS             a TOML file: what the columns of imported files are called; none: the shipped one
                                (services/ingest/files/columns.toml)
@@ -96,10 +100,13 @@ class Settings(BaseSettings):
     national_password: SecretStr | None = None
     national_unit: str = "H31"
     national_list: bool = False
+    population_db_codes: list[str] = Field(default_factory=lambda: ["7"])
     lookups_per_second: float = Field(default=20, gt=0)
     provincial_url: HttpUrl | None = None
     provincial_client_id: str | None = None
     provincial_client_secret: SecretStr | None = None
+    reporting_url: HttpUrl | None = None
+    reporting_pause_seconds: float = Field(default=1.5, ge=0, le=60)
     sync_interval_seconds: float = Field(default=300, gt=0)
     import_columns: Path | None = None
     province_code: str = Field(default="H31", pattern=r"^H\d{2}$")

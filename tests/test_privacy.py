@@ -90,6 +90,8 @@ def pushed() -> Iterator[Any]:
     )
     for mark in MARKS.values():
         yield dossier(next(serials), **{mark: mark})
+        yield dossier(next(serials), facts={"vneid": mark, mark: mark})
+        yield dossier(next(serials), facts={"vneid": True, mark: mark}, status="x")
         for field in (
             "portal",
             "procedure_code",
@@ -104,6 +106,7 @@ def pushed() -> Iterator[Any]:
             "rejected_at",
             "updated_at",
             "supplements",
+            "facts",
             "steps",
         ):
             yield dossier(next(serials), **{field: mark})
@@ -175,7 +178,7 @@ def message(serial: int, **fields: Any) -> dict[str, Any]:
                 "TepDinhKemId": every,
                 "TenTepDinhKem": f"{name}.pdf",
                 "DuongDanTaiTepTin": link,
-                "DuocSoHoa": every,
+                "DuocSoHoa": "1",
             }
         ],
         "DanhSachLePhi": [{"TenPhiLePhi": every, "Gia": identity}],
@@ -218,15 +221,44 @@ def messages(serial: int) -> list[Any]:
             "NgayTra",
             "NgayTuChoi",
             "DanhSachHoSoBoSung",
+            "HoSoCoThanhPhanSoHoa",
+            "TaiKhoanDuocXacThucVoiVNeID",
+            "DuocThanhToanTrucTuyen",
+            "DSKetNoiCSDL",
+            "TaiLieuNop",
+            "DanhSachLePhi",
+            "DanhSachGiayToKetQua",
         ):
             items += [message(serial + len(items), **{field: bad}) for bad in (mark, [mark], {mark: mark})]
         items.append(message(serial + len(items), DanhSachHoSoBoSung=[{"NgayBoSung": mark}]))
+        for told in facts(mark):
+            items.append(message(serial + len(items), **told))
+            items.append(message(serial + len(items), **told, TrangThaiHoSo="x"))
         items.append(message(serial + len(items), MaHoSo=f"{mark}\x00"))
         items.append(message(serial + len(items), MaHoSo=mark * 20))
         items.append(message(serial + len(items), DonViXuLy=f"{mark}\x00"))
         items.append(message(serial + len(items), DonViXuLy=f"UBND {mark}", TrangThaiHoSo="x"))
         items += [mark, [mark]]
     return items
+
+
+def facts(mark: str) -> Iterator[dict[str, Any]]:
+    """Links, names of files and codes that hold a mark: taken, and refused for a value of their own."""
+    link = f"https://tep.example.vn/{mark}/{quote(mark)}"
+    component = {
+        "TepDinhKemId": mark,
+        "TenTepDinhKem": f"{mark}.pdf",
+        "MaThanhPhanHoSo": mark,
+        "MaKetQuaThayThe": mark,
+        "DuongDanTaiTepTin": link,
+    }
+    for flags in ({}, {"DuocSoHoa": mark}, {"IsDeleted": [mark]}, {"DuocTaiSuDung": "9"}, {"DuocSoHoa": "1"}):
+        yield {"TaiLieuNop": [component | flags, component | {"DuongDanTaiTepTin": mark}]}
+    for same in (link, mark, [link]):
+        result = {"TenGiayTo": mark, "DuongDanTepTinKetQua": same, "MaGiayToKetQua": mark, "GiayToId": mark}
+        yield {"TaiLieuNop": [component], "DanhSachGiayToKetQua": [result, {mark: mark}]}
+    yield {"DanhSachLePhi": [{"TenPhiLePhi": mark, "Gia": "50.000"}, {"Gia": mark}]}
+    yield {"DSKetNoiCSDL": [{"MaCSDL": mark, mark: mark}]}
 
 
 def steps() -> list[Any]:

@@ -146,7 +146,10 @@ async def integration(request: Request) -> Response:
                 raise Forbidden("Tài khoản không được phép đồng bộ hồ sơ.", "not an integrator")
             match call.service:
                 case "DongBoHoSoMC":
-                    heads = await in_turns(national_messages.iter_heads(call.data, now=now))
+                    databases = frozenset(settings.population_db_codes)
+                    heads = await in_turns(
+                        national_messages.iter_heads(call.data, databases=databases, now=now)
+                    )
                     outcome = await service.accept(
                         session,
                         portal=Portal.SENT,

@@ -67,6 +67,9 @@ class Head(NamedTuple):
     returned_at: str | None
     rejected_at: str | None
     supplements: str | None
+    facts: int = 0
+    facts_known: int = 0
+    """Bits of vocabulary.Fact: what is true, and what the message can tell."""
 
 
 class Step(NamedTuple):
@@ -136,7 +139,9 @@ DROPPED_LIMIT = 50
 _LISTED = 20
 """Entries of a list within a refused item that are kept, at the most."""
 
-_WORDS = frozenset({*(portal.value for portal in Portal), "in_person", "online", "post"})
+_WORDS = frozenset(
+    {*(portal.value for portal in Portal), "in_person", "online", "post", "true", "false", "True", "False"}
+)
 _UNIT_FIELDS = frozenset({"unit_name", "DonViXuLy"})
 _UNIT_NAME = re.compile(
     r"(?:UBND|Ủy ban nhân dân|Uỷ ban nhân dân|Sở|Ban|Cục|Chi cục|Chi nhánh|Phòng|Trung tâm|Văn phòng|Thanh tra|Bộ)"
@@ -176,6 +181,8 @@ def _harmless(value: object) -> bool:
     if not isinstance(value, str) or len(value) > 60:
         return False
     if not value or value in STATUSES or value in _WORDS:
+        return True
+    if value.isascii() and value.isdecimal() and len(value) <= 3:  # as a number below 1000
         return True
     try:
         if parse_dossier_code(value).known:

@@ -32,7 +32,7 @@ from services.ingest.normalise import (
     status_of,
 )
 from shared.errors import Invalid
-from shared.vocabulary import Known, Portal
+from shared.vocabulary import Fact, Known, Portal
 
 Value = str | int | None | UnsetType
 
@@ -52,6 +52,24 @@ class PushedStep(msgspec.Struct, gc=False):
     started_at: str | None = None
 
 
+class PushedFacts(msgspec.Struct, gc=False):
+    """One field a bit of Fact, in their order; left out or null: unknown."""
+
+    result_link: bool | None = None
+    result_coded: bool | None = None
+    component_file: bool | None = None
+    digitised: bool | None = None
+    reused: bool | None = None
+    from_store: bool | None = None
+    vneid: bool | None = None
+    population_db: bool | None = None
+    paid_online: bool | None = None
+    paid_otherwise: bool | None = None
+    fee: bool | None = None
+    fee_free: bool | None = None
+    result_is_submitted: bool | None = None
+
+
 class PushedDossier(msgspec.Struct, gc=False):
     code: Value = None
     portal: str = Portal.PROVINCIAL.value
@@ -69,6 +87,7 @@ class PushedDossier(msgspec.Struct, gc=False):
     rejected_at: Value = UNSET
     updated_at: Value = None
     supplements: list[PushedSupplement] | UnsetType | None = UNSET
+    facts: PushedFacts | None = None
     steps: list[PushedStep] = []
 
 
@@ -103,6 +122,10 @@ _CHANNELS: dict[Any, int] = {
 
 _PORTALS = {portal.value: portal for portal in Portal}
 _NO_STEPS: list[Step] = []
+_NO_FACTS = (0, 0)
+_FACTS = tuple((fact.name.lower(), fact.value) for fact in Fact if fact.name)
+_OF_RESULT = Fact.RESULT_CODED.value | Fact.RESULT_IS_SUBMITTED.value
+_OF_FEES = Fact.FEE.value | Fact.FEE_FREE.value
 
 
 def read_lines(lines: Sequence[bytes], *, position: int, now: datetime) -> Iterator[Pushed | Refusal]:
@@ -220,6 +243,7 @@ def _pushed(item: PushedDossier, now: datetime) -> Pushed:
         returned_at,
         rejected_at,
         supplements,
+        *(_facts(item.facts) if item.facts else _NO_FACTS),
     )
     if not item.steps:
         return Pushed(portal, head, _NO_STEPS)
@@ -241,6 +265,30 @@ def _known(item: PushedDossier) -> int:
         | (item.channel is not UNSET) << 9
         | (item.supplements is not UNSET) << 10
     )
+
+
+def _facts(given: PushedFacts) -> tuple[int, int]:
+    """(facts, facts_known). Raises Refused for two that cannot both be true."""
+    facts = known = 0
+    for name, bit in _FACTS:
+        told = getattr(given, name)
+        if told is not None:
+            known |= bit
+            if told:
+                facts |= bit
+    if facts & _OF_FEES == _OF_FEES:
+        raise Refused(
+            "facts.fee_free",
+            "facts.fee_free: không thể vừa có khoản phải nộp (fee) vừa miễn mọi khoản.",
+            "facts.fee_free: cannot be true together with fee",
+        )
+    if facts & _OF_RESULT and known & ~facts & Fact.RESULT_LINK.value:
+        raise Refused(
+            "facts.result_link",
+            "facts.result_link: kết quả có mã hoặc trùng tệp đã nộp thì phải có tệp kết quả.",
+            "facts.result_link: cannot be false for a result that is coded or was submitted",
+        )
+    return facts, known
 
 
 def _channel(value: Value) -> int:

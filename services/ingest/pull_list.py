@@ -43,6 +43,7 @@ async def national_dossiers(job: runs.Job) -> None:
     Stopped."""
     run = job.run
     windows = msgspec.convert(run.cursor, Windows) if run.cursor else await _windows(job)
+    databases = frozenset(job.settings.population_db_codes)
     async with NationalPortal.of(job.settings, retry=job.retry) as portal:
         while windows.next < windows.end:
             start = windows.next
@@ -50,7 +51,7 @@ async def national_dossiers(job: runs.Job) -> None:
             asked_at = job.settings.now()
             listed = await portal.list_dossiers(start, end)
             try:
-                heads = national_messages.heads(listed, now=asked_at)
+                heads = national_messages.heads(listed, databases=databases, now=asked_at)
             except (msgspec.MsgspecError, RecursionError):
                 raise portal.answer_invalid() from None
             windows.next = end

@@ -7,7 +7,7 @@ that was read again is marked, never deleted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -58,7 +58,7 @@ def _needed(door: str, dropped: Sequence[str]) -> list[str]:
     return [path for path in dropped if not (door == "pull" and path.startswith(_NOT_NEEDED))]
 
 
-def _read(door: str, content: dict[str, Any], now: datetime) -> _Again | None:
+def _read(door: str, content: dict[str, Any], databases: Collection[str], now: datetime) -> _Again | None:
     """None: a door whose items are not read one by one."""
     raw = _encode(content)
     if door == "dossiers":
@@ -69,9 +69,11 @@ def _read(door: str, content: dict[str, Any], now: datetime) -> _Again | None:
     if door == "dvcqg":
         if "ThoiDiemXuLy" in content:
             return _Again(Portal.SENT, "push", steps=national_messages.steps(b"[" + raw + b"]", now=now))
-        return _Again(Portal.SENT, "push", national_messages.heads(b"[" + raw + b"]", now=now))
+        heads = national_messages.heads(b"[" + raw + b"]", databases=databases, now=now)
+        return _Again(Portal.SENT, "push", heads)
     if door == "list":
-        return _Again(Portal.NATIONAL, "list", national_messages.heads(b"[" + raw + b"]", now=now))
+        heads = national_messages.heads(b"[" + raw + b"]", databases=databases, now=now)
+        return _Again(Portal.NATIONAL, "list", heads)
     if door == "pull":
         return _Again(Portal.PROVINCIAL, "pull", igate_messages.read([msgspec.Raw(raw)], now=now).heads)
     return None
@@ -92,11 +94,18 @@ _ELSE = ("hãy sửa tệp và nạp lại", "mend the file and import it again"
 
 
 async def replay(
-    session: AsyncSession, refusal: int, *, sender: str | None, by: str, now: datetime
+    session: AsyncSession,
+    refusal: int,
+    *,
+    sender: str | None,
+    by: str,
+    databases: Collection[str],
+    now: datetime,
 ) -> dict[str, Any]:
     """Read a refused item again through its own door, in the caller's transaction. What came of it is the row's
     `result`: accepted, unchanged or stale, which ends it (asked again, the same is answered), or rejected, with the
-    reason of today. `sender`: only rows of this one. Raises NotFound, NotEnough."""
+    reason of today. `sender`: only rows of this one. `databases`: as national_messages.heads takes them.
+    Raises NotFound, NotEnough."""
     row = (
         await session.execute(
             text(
@@ -111,7 +120,7 @@ async def replay(
     before = dict(row._mapping)
     if _over(before):
         return shown(before)
-    again = _read_kept(before, now)
+    again = _read_kept(before, databases, now)
     refused = [item for item in (*again.heads, *again.steps) if isinstance(item, Refusal)]
     marks: dict[str, Any] = {"id": refusal, "at": now, "by": by, "result": service.REJECTED}
     told: dict[str, Any] = {}
@@ -141,7 +150,7 @@ def _over(row: dict[str, Any]) -> bool:
     return row["result"] not in (None, service.REJECTED) and row["replayed_at"] >= row["refused_at"]
 
 
-def _read_kept(row: dict[str, Any], now: datetime) -> _Again:
+def _read_kept(row: dict[str, Any], databases: Collection[str], now: datetime) -> _Again:
     vi, en = _INSTEAD.get(row["door"], _ELSE)
     if row["content"] is None:
         raise NotEnough(
@@ -155,7 +164,7 @@ def _read_kept(row: dict[str, Any], now: datetime) -> _Again:
             f"What was kept is not enough (some values must not be stored); {en}.",
             dropped=missing,
         )
-    again = _read(row["door"], row["content"], now)
+    again = _read(row["door"], row["content"], databases, now)
     if again is None:
         raise NotEnough(
             f"Mục của nguồn này không đọc lại từng mục được; {vi}.",

@@ -103,10 +103,12 @@ async def replay(
 ) -> dict[str, Any]:
     """Through the door that refused it. 409, with a sentence that says what to do instead, where what was kept of it is
     not enough. Idempotent: an item that was taken is not read a third time; one that is refused again says why."""
+    settings = request.app.state.settings
     return await quarantine.replay(
         session,
         refusal_id,
         sender=_own(principal),
         by=principal.key_id,
-        now=request.app.state.settings.now(),
+        databases=frozenset(settings.population_db_codes),
+        now=settings.now(),
     )

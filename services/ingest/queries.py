@@ -15,7 +15,7 @@ from shared.calendar import TZ, local_day
 from shared.db import driver
 from shared.identifiers import parse_dossier_code
 from shared.models import Assessment, AssessmentPeriod, Dossier, DossierStep, Finding, Presence, Unit
-from shared.vocabulary import STATUS_NAMES, DossierStatus, Known, Portal
+from shared.vocabulary import STATUS_NAMES, DossierStatus, Fact, Known, Portal
 
 
 async def versions(
@@ -132,6 +132,9 @@ def _copy(row: Dossier, units: Sequence[Unit]) -> dict[str, Any]:
         if isinstance(supplements, str)
         else supplements or [],
         "known": [bit.name.lower() for bit in Known if row.known & bit and bit.name],
+        "facts": {
+            bit.name.lower(): bool(row.facts & bit) for bit in Fact if row.facts_known & bit and bit.name
+        },
         "status_name": _status_name(row.status),
     }
 

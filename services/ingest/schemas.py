@@ -56,7 +56,8 @@ class PushAnswer(BaseModel):
 
 
 class CopyView(BaseModel):
-    """One copy of the dossier. `known`: the fields that this copy is able to tell. `unit_name`: as it came; where none
+    """One copy of the dossier. `known`: the fields that this copy is able to tell. `facts`: what it tells of papers,
+    results, payment and identity, true or false; what is not named, it cannot tell. `unit_name`: as it came; where none
     did, the unit's name in the unit tree."""
 
     portal: str
@@ -79,6 +80,7 @@ class CopyView(BaseModel):
     returned_at: datetime | None
     rejected_at: datetime | None
     supplements: list[dict[str, Any]]
+    facts: dict[str, bool]
     officer: str | None
     officer_title: str | None
     vanished_at: datetime | None

@@ -60,6 +60,8 @@ _HEAD = {
     "returned_at": "timestamptz",
     "rejected_at": "timestamptz",
     "supplements": "jsonb",
+    "facts": "int4",
+    "facts_known": "int4",
     "unit_code": "text",
     "unit_via": "text",
 }

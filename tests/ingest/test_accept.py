@@ -244,6 +244,16 @@ async def test_of_equal_versions_the_later_arrival_is_kept(session: AsyncSession
     assert await rows(session, "SELECT status FROM dossier") == [(2,)], "also inside one batch"
 
 
+async def test_facts_are_kept_and_compared_as_the_rest_of_the_head(session: AsyncSession) -> None:
+    results = []
+    for facts, known, version in ((1, 3, START), (1, 3, START), (0, 3, START), (0, 1, START), (3, 3, NOW)):
+        head = make.head(version=version, facts=facts, facts_known=known)
+        results += (await take(session, [head])).results
+    results += (await take(session, [make.head(version=START, facts=8, facts_known=8)])).results
+    assert results == ["accepted", "unchanged", "accepted", "accepted", "accepted", "stale"]
+    assert await rows(session, "SELECT facts, facts_known FROM dossier") == [(3, 3)]
+
+
 async def test_both_consumers_are_told_once_a_batch(session: AsyncSession) -> None:
     await take(session, [make.head(), make.head(OTHER), make.head()])
     assert await queued(session) == [

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.ingest import api
 from shared.db import session_scope
 from shared.settings import Settings
-from shared.vocabulary import Role
+from shared.vocabulary import Fact, Role
 from tests import make
 from tests.make import NOW
 
@@ -81,6 +81,28 @@ async def test_one_result_per_item_and_the_rest_goes_on(engine: AsyncEngine, set
         "SELECT consumer, count(*) FROM change, unnest(codes) AS code GROUP BY consumer ORDER BY consumer",
     )
     assert [tuple(row) for row in changes] == [("indicators", 3), ("lookups", 3), ("reconcile", 3)]
+
+
+async def test_facts_are_told_true_false_or_not_at_all(engine: AsyncEngine, settings: Settings) -> None:
+    async with make.client(engine, settings, api.router) as http:
+        answer = await http.post(
+            "/v1/dossiers",
+            json=[
+                dossier(1),
+                dossier(2, facts={"result_link": True, "vneid": False, "fee": None}),
+                dossier(3, facts={"fee": True, "fee_free": True}),
+                dossier(4, facts={"result_link": False, "result_coded": True}),
+                dossier(5, facts={"vneid": "1"}),
+                dossier(6, facts=None),
+            ],
+        )
+        refused = {item["index"]: item["field"] for item in answer.json()["items"] if "field" in item}
+        assert refused == {2: "facts.fee_free", 3: "facts.result_link", 4: "facts.vneid"}
+        view = (await http.get("/v1/dossiers/H31.135-260803-0002")).json()
+    assert view["copies"][0]["facts"] == {"result_link": True, "vneid": False}
+    link, vneid = Fact.RESULT_LINK.value, Fact.VNEID.value
+    stored = await rows(engine, "SELECT facts, facts_known FROM dossier ORDER BY code")
+    assert stored == [(0, 0), (link, link | vneid), (0, 0)]
 
 
 async def test_newer_wins_older_is_stale_same_is_unchanged(engine: AsyncEngine, settings: Settings) -> None:

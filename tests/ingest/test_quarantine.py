@@ -232,7 +232,7 @@ async def test_items_of_the_national_protocol(
             door=door,
             sender="k1",
             now=NOW,
-            heads=national_messages.heads(msgspec.json.encode([item]), now=NOW),
+            heads=national_messages.heads(msgspec.json.encode([item]), databases=["7"], now=NOW),
             steps=national_messages.steps(msgspec.json.encode([step]), now=NOW) if door == "dvcqg" else (),
         )
     for refused in (await later.get("/v1/quarantine")).json()["items"]:

@@ -1,13 +1,16 @@
-"""Items of the national protocol (portals.md §1.4, §1.5) → our rows. Pure; the wire names live here only.
+"""Items of the national protocol (portals.md §1.4, §1.5) → our rows. Pure; the wire names live here and in
+national_facts only.
 
-The structs are the allow-list: ChuHoSo, SoGiayToChuHoSo, TrichYeuHoSo, file names, links and every free text are not
-named, so they are never decoded. A missing key means that the field is unknown; "" that it is known to be empty.
+The structs are the allow-list: ChuHoSo, SoGiayToChuHoSo, TrichYeuHoSo, file names and every free text are not named,
+so they are never decoded; of links only bits are left (national_facts). A missing key means that the field is unknown;
+"" that it is known to be empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -31,6 +34,7 @@ from services.ingest.normalise import (
     stamped,
     status_of,
 )
+from services.ingest.portals import national_facts
 from shared.errors import Invalid
 from shared.vocabulary import Known
 
@@ -46,7 +50,7 @@ class SupplementItem(msgspec.Struct, gc=False):
     NgayHenTraMoi: Text = None
 
 
-class DossierItem(msgspec.Struct, gc=False):
+class DossierItem(national_facts.FactItem, gc=False):
     """DongBoHoSoMC data[], as far as an indicator or a comparison needs it."""
 
     MaHoSo: Text = None
@@ -89,9 +93,10 @@ _step = msgspec.json.Decoder(StepItem)
 _only_code = msgspec.json.Decoder(_CodeOnly).decode
 
 
-def heads(data: bytes | msgspec.Raw, *, now: datetime) -> list[Head | Refusal]:
-    """The JSON array `data` of a DongBoHoSoMC call. Raises msgspec.DecodeError where it is no JSON array at all."""
-    return list(iter_heads(data, now=now))
+def heads(data: bytes | msgspec.Raw, *, databases: Collection[str], now: datetime) -> list[Head | Refusal]:
+    """The JSON array `data` of a DongBoHoSoMC call. `databases`: codes of the population database (setting
+    POPULATION_DB_CODES). Raises msgspec.DecodeError where it is no JSON array at all."""
+    return list(iter_heads(data, databases=databases, now=now))
 
 
 def steps(data: bytes | msgspec.Raw, *, now: datetime) -> list[Step | Refusal]:
@@ -99,9 +104,11 @@ def steps(data: bytes | msgspec.Raw, *, now: datetime) -> list[Step | Refusal]:
     return list(iter_steps(data, now=now))
 
 
-def iter_heads(data: bytes | msgspec.Raw, *, now: datetime) -> Iterator[Head | Refusal]:
+def iter_heads(
+    data: bytes | msgspec.Raw, *, databases: Collection[str], now: datetime
+) -> Iterator[Head | Refusal]:
     """As heads(), item by item."""
-    return _read(data, _items, _item, head, now)
+    return _read(data, _items, _item, partial(head, databases=databases), now)
 
 
 def iter_steps(data: bytes | msgspec.Raw, *, now: datetime) -> Iterator[Step | Refusal]:
@@ -131,6 +138,8 @@ def _read(
             readable = single.decode(item) if one_by_one else item
             # The bytes as they came: the same item is the same refusal, whatever else its call holds.
             raws = _apart(data) if raws is None else raws
+            if isinstance(readable, DossierItem):
+                national_facts.bare(readable)
             yield refusal(error, position=position, raw=bytes(raws[position]), item=readable)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             field = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else "data"
@@ -156,7 +165,7 @@ def _code(raw: msgspec.Raw | bytes) -> str | None:
         return None
 
 
-def head(item: DossierItem, now: datetime) -> Head:
+def head(item: DossierItem, now: datetime, *, databases: Collection[str]) -> Head:
     """Raises Refused with the field at fault."""
     code = dossier_code(item.MaHoSo, "MaHoSo")
     procedure, suffix = procedure_code(item.MaTTHC, "MaTTHC")
@@ -224,6 +233,7 @@ def head(item: DossierItem, now: datetime) -> Head:
         returned_at,
         rejected_at,
         supplements,
+        *national_facts.read(item, databases),
     )
 
 
