@@ -116,7 +116,8 @@ async def read_group(
     "/indicators/{group}/{component}/items",
     summary="Các hồ sơ (hoặc thủ tục) đứng sau một con số; số lượng đúng bằng con số đó",
     response_model=ItemsView | ProcedureItemsView,
-    responses=responses(401, 403, 404, 422, 503),
+    responses=responses(401, 403, 404, 422, 503)
+    | {200: {"content": {"application/json": {"example": ItemsView.example()}}}},
 )
 async def read_items(
     request: Request,

@@ -263,6 +263,7 @@ class ProcedureItemView(BaseModel):
 
 
 class ProcedureItemsView(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["ProcedureItemsView"]})
     items: list[ProcedureItemView]
     next: str | None
     as_of: Moment | None
@@ -273,6 +274,11 @@ class ItemsView(BaseModel):
     items: list[ItemView]
     next: str | None
     as_of: Moment | None
+
+    @staticmethod
+    def example() -> Any:
+        """Where it is one of two possible answers, OpenAPI takes no example from the schema."""
+        return _EXAMPLES["ItemsView"]
 
 
 class DossierPeriodView(BaseModel):
