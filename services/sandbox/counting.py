@@ -7,7 +7,11 @@ from collections import Counter
 
 class Counts:
     def __init__(self) -> None:
-        self.calls: dict[str, Counter[str]] = {"national": Counter(), "provincial": Counter()}
+        self.calls: dict[str, Counter[str]] = {
+            "national": Counter(),
+            "provincial": Counter(),
+            "reporting": Counter(),
+        }
 
     def add(self, portal: str, service: str) -> None:
         self.calls[portal][service] += 1

@@ -15,6 +15,9 @@ Kinds, and what else they take:
   rows_arrive {rows 3}: the newest rows of the search are held back until it strikes, then there: pages move down
   rows_leave {rows 3}: they are gone from the answers that it strikes: pages move up, the total shrinks
   small_pages {size 40}: pages no larger than this, whatever was asked for
+Of the reporting API (`service`: the last part of its path, such as "transparency"), beside latency to block_page:
+  error_code {value}: the envelope's code · rows_missing {rows 3}: units that this answer does not have
+  rescored: scores are halved, their counts are not: another formula
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-PORTALS = ("national", "provincial")
+PORTALS = ("national", "provincial", "reporting")
 KINDS = (
     "latency", "rate_limited", "server_error", "dropped", "truncated", "half_body", "block_page", "session_expired",
     "double_encoded", "error_code", "duplicated", "reordered", "rows_arrive", "rows_leave", "small_pages",
+    "rows_missing", "rescored",
 )  # fmt: skip
 BLOCK_PAGE = (
     b"<!DOCTYPE html><html><head><title>Request Rejected</title></head><body>The requested URL was rejected."
@@ -114,7 +118,7 @@ class Faults:
             if fault.kind == "latency":
                 await asyncio.sleep(fault.seconds)
             elif fault.kind == "session_expired":
-                self.expire[portal]()
+                self.expire.get(portal, lambda: None)()
         if instead := _at_once(striking):
             await _answer(send, *instead)
             return
@@ -125,8 +129,8 @@ class Faults:
         if service == "search":
             scope = dict(scope) | {"query_string": _query(scope["query_string"], looking, striking)}
         status, headers, content = await self._ask(scope, body)
-        if status == 200:
-            content = _changed(content, striking)
+        if status in (200, 201):
+            content = _changed(portal, content, striking)
         if cut is None:
             await _answer(send, status, headers, content)
         else:
@@ -163,6 +167,8 @@ async def _body(receive: Receive) -> bytes:
 
 def _service(portal: str, path: str, body: bytes) -> str:
     last = path.rsplit("/", 1)[-1]
+    if portal == "reporting":
+        return last
     if portal == "provincial":
         return _PROVINCIAL.get(last, "agency")
     if last == "login":
@@ -197,10 +203,13 @@ def _at_once(striking: Iterable[Fault]) -> tuple[int, dict[str, str], bytes] | N
     return None
 
 
-def _changed(content: bytes, striking: list[Fault]) -> bytes:
+def _changed(portal: str, content: bytes, striking: list[Fault]) -> bytes:
     """The portal's answer as the faults leave it."""
     answer: Any = msgspec.json.decode(content)
     for fault in striking:
+        if portal == "reporting":
+            _changed_report(answer, fault)
+            continue
         rows: Any = answer.get("content", answer.get("result"))
         if fault.kind == "duplicated" and isinstance(rows, list):
             rows += rows[: fault.rows]
@@ -212,6 +221,25 @@ def _changed(content: bytes, striking: list[Fault]) -> bytes:
             answer = {"message": msgspec.json.encode(answer).decode()}
     changed = msgspec.json.encode(answer)
     return changed[: len(changed) // 2] if any(fault.kind == "half_body" for fault in striking) else changed
+
+
+def _changed_report(answer: dict[str, Any], fault: Fault) -> None:
+    data = answer["data"] or {}
+    rows = data.get("evaluation", data.get("children", []))
+    if fault.kind == "error_code":
+        answer["code"] = fault.value
+    elif fault.kind == "rows_missing":
+        del rows[: fault.rows]
+    elif fault.kind == "duplicated":
+        rows += rows[: fault.rows]
+    elif fault.kind == "reordered":
+        rows.reverse()
+    elif fault.kind == "rescored":
+        nodes = [data[name] for name in ("overview", "parent") if name in data] + rows
+        for node in [*nodes, *(metric for each in nodes for metric in each.get("metrics", []))]:
+            for name in ("totalScore", "score"):
+                if node.get(name) is not None:
+                    node[name] = round(node[name] / 2, 2)
 
 
 async def _answer(send: Send, status: int, headers: dict[str, str], content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Both portals as one ASGI application, and a way to run it on a free port."""
+"""The portals as one ASGI application, and a way to run it on a free port."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from services.sandbox.faults import Faults
 from services.sandbox.integrator import Integrator, Target
 from services.sandbox.national import National
 from services.sandbox.provincial import Provincial
+from services.sandbox.reporting import Reporting
 from services.sandbox.world import World
 
 
@@ -40,6 +41,7 @@ def create_app(
     counts = Counts()
     national = National(world, counts, username=username, password=password, grant_list=grant_list)
     provincial = Provincial(world, counts, client_id=client_id, client_secret=client_secret)
+    reporting = Reporting(world, counts)
     control = Control(world, counts, Integrator(world, push) if push else None, follow, follow_every)
 
     @asynccontextmanager
@@ -51,6 +53,7 @@ def create_app(
         routes=[
             Mount("/national", routes=national.routes()),
             Mount("/provincial", routes=provincial.routes()),
+            Mount("/reporting", routes=reporting.routes()),
             Mount("/_sandbox", routes=control.routes()),
         ],
         lifespan=lifespan,

@@ -1,0 +1,215 @@
+"""What the nation counts of this world: from the copies that it shows, in its own protocol, by rules of the sandbox's
+own (indicators.md §3). Figures of a unit are over the dossiers that it handles, those of the province over all."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from typing import NamedTuple, cast
+
+from services.sandbox import messages
+from services.sandbox.dossier import Copy, Dossier
+from services.sandbox.facts import PROVINCE, Procedure, offered, units
+from services.sandbox.workdays import DAY, Workdays, moment
+from services.sandbox.world import World
+
+_CLOSED = (8, 3, 7)
+
+
+class Line(NamedTuple):
+    """A dossier as the nation shows it. `finish`: by a result; `closed`: without one; `asked`: requests for a
+    supplement as (asked, supplied, whether the appointment moved); `flags`: which counts of a dossier hold."""
+
+    unit: str
+    procedure: str
+    received: int
+    finish: int | None
+    closed: int | None
+    due: int
+    asked: tuple[tuple[int, int | None, bool], ...]
+    channel: str
+    flags: frozenset[str]
+
+    @property
+    def ended(self) -> int | None:
+        return self.closed if self.finish is None else self.finish
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of one unit or of the province: dossiers by what holds of them, seconds of handling, and procedures."""
+
+    n: Counter[str] = field(default_factory=Counter)
+    procedures: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, line: Line, *, on_time: bool, until: int, in_period: bool) -> None:
+        n, of = self.n, self.procedures
+        n["received"] += 1
+        n["on_time"] += on_time
+        if line.finish is not None and line.finish < until:
+            n["completed"] += 1
+            n["seconds"] += line.finish - line.received
+        for flag in line.flags:
+            n[flag] += 1
+        of["used"].add(line.procedure)
+        if "population" in line.flags:
+            of["population"].add(line.procedure)
+        if "duty" in line.flags:
+            of["fee"].add(line.procedure)
+            if "paid" in line.flags:
+                of["paid"].add(line.procedure)
+            if "paid_nationally" in line.flags:
+                of["integrated"].add(line.procedure)
+        if in_period:
+            n["came"] += 1
+            n[f"channel_{line.channel}"] += 1
+            if line.channel == "2":
+                n["online_on_time" if on_time else "online_overdue"] += 1
+                of["online_used"].add(line.procedure)
+
+
+class Published:
+    """The figures at the world's clock. What was computed is kept until the clock moves."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._at = -1
+        self._lines: list[Line] = []
+        self._kept: dict[tuple[int, int, str], dict[str, Counts]] = {}
+        self._held: dict[tuple[int, int], Counter[str]] = {}
+
+    def counts(self, begin: int, end: int, procedure: str = "") -> dict[str, Counts]:
+        """By unit code, the province's own among them, of the dossiers that belong to [begin, end)."""
+        self._look()
+        key = (begin, end, procedure)
+        if key not in self._kept:
+            self._kept[key] = self._counted(*key)
+        return self._kept[key]
+
+    def _look(self) -> None:
+        now = self.world.now
+        if self._at != now:
+            self._at, self._kept, self._held, self._lines = now, {}, {}, list(self._shown(now))
+
+    def _shown(self, at: int) -> Iterator[Line]:
+        for dossier in self.world.dossiers:
+            copy = self.world.national(dossier, at)
+            if copy is not None and copy.received_at is not None:
+                yield _line(dossier, copy)
+
+    def _counted(self, begin: int, end: int, procedure: str) -> dict[str, Counts]:
+        found = {unit.code: Counts() for unit in units()}
+        until = min(end, self._at)
+        for line in self._lines:
+            ended = line.ended
+            if line.received >= end or (ended is not None and ended < begin):
+                continue
+            if procedure and line.procedure != procedure:
+                continue
+            on_time, in_period = _on_time(line, until, end), line.received >= begin
+            for code in (line.unit, PROVINCE):
+                found[code].add(line, on_time=on_time, until=until, in_period=in_period)
+        return found
+
+    def held_by_the_province(self, begin: int, end: int) -> Counter[str]:
+        """What the province would report through the national reporting system: dossiers received in the period, by
+        unit, as its own system holds them now."""
+        self._look()
+        if (begin, end) not in self._held:
+            found: Counter[str] = Counter()
+            for dossier in self.world.dossiers:
+                if dossier.received_at is not None and begin <= dossier.received_at < end:
+                    copy = self.world.provincial(dossier, self._at)
+                    if copy is not None and copy.received_at is not None:
+                        found[copy.unit.code] += 1
+                        found[PROVINCE] += 1
+            self._held[begin, end] = found
+        return self._held[begin, end]
+
+
+def _line(dossier: Dossier, copy: Copy) -> Line:
+    assert copy.received_at is not None
+    finish = copy.finished_at or copy.returned_at
+    closed = None
+    if copy.status in _CLOSED or (copy.status in (9, 10) and finish is None):
+        closed = next((step.at for step in reversed(copy.steps) if step.status == copy.status), None)
+    due = copy.due_at
+    if due is None:
+        due = calendar().due(copy.received_at, copy.procedure.duration, copy.procedure.duration_unit)
+    asked = tuple((each.asked_at, each.supplied_at, each.due_after is not None) for each in copy.supplements)
+    item = messages.head(dossier, copy, with_applicant=False)
+    flags = frozenset(_flags(item, copy.procedure))
+    channel = str(item.get("KenhThucHien") or "1")
+    return Line(
+        copy.unit.code, copy.procedure.code, copy.received_at, finish, closed, due, asked, channel, flags
+    )
+
+
+def _flags(item: messages.Item, procedure: Procedure) -> Iterator[str]:
+    """What the message says of papers, payments and identity (portals.md §1.4)."""
+    papers = cast(list[dict[str, str]], item.get("TaiLieuNop") or [])
+    results = cast(list[dict[str, str]], item.get("DanhSachGiayToKetQua") or [])
+    linked = any(each.get("DuongDanTepTinKetQua") for each in results)
+    if linked:
+        yield "result"
+    if linked and any(each.get("DuongDanTaiTepTin") for each in papers):
+        yield "digitised"
+    if item.get("HoSoCoThanhPhanSoHoa") == "1" or any(each.get("DuocSoHoa") == "1" for each in papers):
+        yield "reused"
+    from_store = any(each.get("DuocLayTuKhoDMQG") == "1" for each in papers)
+    if from_store:
+        yield "store"
+    if from_store or item.get("TaiKhoanDuocXacThucVoiVNeID") == "1" or item.get("DSKetNoiCSDL"):
+        yield "population"
+    fees = cast(list[dict[str, str]], item.get("DanhSachLePhi") or [])
+    if procedure.fee and any(each.get("Gia") not in ("", "0", None) for each in fees):
+        yield "duty"
+        if item.get("DuocThanhToanTrucTuyen") in ("1", "2"):
+            yield "paid"
+        if item.get("DuocThanhToanTrucTuyen") == "1":
+            yield "paid_nationally"
+
+
+def _on_time(line: Line, until: int, end: int) -> bool:
+    """2.1, by the events up to the period's end (or now, in the running one)."""
+    if line.finish is not None and line.finish < end:
+        waited = sum(
+            max(min(supplied, line.finish) - asked, 0)
+            for asked, supplied, moved in line.asked
+            if supplied is not None and not moved
+        )
+        return line.finish - waited <= line.due
+    asked = [each[0] for each in line.asked if each[0] < end]
+    if len(asked) > 1:
+        return False
+    if asked:
+        return asked[0] <= line.due
+    if line.closed is not None and line.closed < end:
+        return line.closed <= line.due
+    return until <= line.due
+
+
+@cache
+def calendar() -> Workdays:
+    return Workdays(date(2024, 1, 1), date(2031, 12, 31))
+
+
+def in_competence() -> dict[str, set[str]]:
+    """Procedures that dossiers of a unit may be about; of the province: all of them."""
+    found = {
+        unit.code: {each.code for each in offered(unit.code)} for unit in units() if unit.code != PROVINCE
+    }
+    return found | {PROVINCE: set().union(*found.values())}
+
+
+def average_days(counts: Counts) -> float:
+    completed = counts.n["completed"]
+    return round(counts.n["seconds"] / DAY / completed, 2) if completed else 0.0
+
+
+def months_of(begin: int, end: int) -> list[int]:
+    """Numbers of the months that a period has."""
+    return list(range(moment(begin).month, moment(end - 1).month + 1))
