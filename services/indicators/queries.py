@@ -87,7 +87,7 @@ _MEASURED = list(
 _FIGURES = f"""
 SELECT {", ".join(f"coalesce(sum(t.{column}), 0)::bigint" for column in COUNTS)},
        {", ".join(_measured(count) for count in _MEASURED)},
-       max(t.as_of), sum(t.times), sum(f)
+       max(t.as_of), sum(t.times), bit_xor(hashtextextended(t.procedure_code || f, 0))
 FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in COUNTS)},
              max(changed_at) AS as_of, sum(extract(epoch FROM changed_at)) AS times
         FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
