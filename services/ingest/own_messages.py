@@ -122,7 +122,7 @@ _CHANNELS: dict[Any, int] = {
 
 _PORTALS = {portal.value: portal for portal in Portal}
 _NO_STEPS: list[Step] = []
-_NO_FACTS = (0, 0)
+NO_FACTS = (0, 0)
 _FACTS = tuple((fact.name.lower(), fact.value) for fact in Fact if fact.name)
 _OF_RESULT = Fact.RESULT_CODED.value | Fact.RESULT_IS_SUBMITTED.value
 _OF_FEES = Fact.FEE.value | Fact.FEE_FREE.value
@@ -243,7 +243,7 @@ def _pushed(item: PushedDossier, now: datetime) -> Pushed:
         returned_at,
         rejected_at,
         supplements,
-        *(_facts(item.facts) if item.facts else _NO_FACTS),
+        *(bits_of(item.facts) if item.facts else NO_FACTS),
     )
     if not item.steps:
         return Pushed(portal, head, _NO_STEPS)
@@ -267,7 +267,7 @@ def _known(item: PushedDossier) -> int:
     )
 
 
-def _facts(given: PushedFacts) -> tuple[int, int]:
+def bits_of(given: PushedFacts) -> tuple[int, int]:
     """(facts, facts_known). Raises Refused for two that cannot both be true."""
     facts = known = 0
     for name, bit in _FACTS:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from services.ingest import import_files, imports
-from services.ingest.files import cells, columns, reader
+from services.ingest.files import cells, columns, dossiers, reader
+from services.ingest.files.table import Row
 from services.ingest.import_files import Asked
-from services.ingest.normalise import Refused
+from services.ingest.normalise import Head, Refusal, Refused
 from shared.errors import ChisoError, Invalid, TooLarge, Unreadable
 from shared.settings import Settings
+from shared.vocabulary import Fact, Portal
 from tests import sheets
 from tests.make import NOW
 
@@ -139,6 +141,46 @@ async def test_the_header_is_found_by_what_it_says() -> None:
         ("unit_name", None),
         ("received_at", None),
     ]
+
+
+def test_facts_in_columns_of_their_own() -> None:
+    """Yes and no in the words of the configuration, in the protocol's numbers, or as a link, which is not kept."""
+    words = columns.read_words()["dossiers"]
+    titles = [
+        "Mã hồ sơ",
+        "Ngày tiếp nhận",
+        "Kết quả điện tử",
+        "Số hóa hồ sơ",
+        "Tái sử dụng",
+        "Thanh toán trực tuyến",
+    ]
+    header = columns.find_header([(1, titles)], words, offset=0)
+    assert header is not None
+    read = dossiers.reader(header, words, portal=Portal.NATIONAL, exported_at=None, now=NOW)
+    known = Fact.RESULT_LINK | Fact.DIGITISED | Fact.REUSED | Fact.PAID_ONLINE
+
+    def row(*told: Any) -> Head | Refusal:
+        given = dict(zip(titles, ("H31.135-260803-0012", "03/08/2026", *told), strict=True))
+        cells = {name: given[titles[index]] for name, index in header.indexes.items()}
+        return read(Row(2, [cells[name] for name in dossiers.fields_of(header)]))
+
+    link = "https://tep.example.vn/NGUYEN-VAN-MAT"
+    for told, facts in (
+        ((link, "Có", "2", "3"), Fact.RESULT_LINK | Fact.DIGITISED | Fact.REUSED),
+        (("không", "", 0, 2.0), Fact.PAID_ONLINE),
+        ((True, False, None, "Chưa thanh toán"), Fact.RESULT_LINK),
+    ):
+        head = row(*told)
+        assert isinstance(head, Head)
+        assert (Fact(head.facts), Fact(head.facts_known)) == (facts, known)
+    wrong = row(link, "Bà Mật", "1", "0")
+    assert isinstance(wrong, Refusal)
+    assert wrong.field == "digitised"
+    assert wrong.dropped == ("facts.digitised",)
+    assert wrong.content is not None
+    assert {"result_link": True, "reused": True, "paid_online": False}.items() <= wrong.content[
+        "facts"
+    ].items()
 
 
 async def test_columns_of_one_s_own(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ import msgspec
 
 from shared.errors import Invalid
 from shared.identifiers import name_key
-from shared.vocabulary import UnitLevel
+from shared.vocabulary import Fact, UnitLevel
 
 Kind = Literal["dossiers", "procedures", "units", "predecessors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SHIPPED = Path(__file__).with_name("columns.toml")
+
+FACTS: tuple[str, ...] = tuple(fact.name.lower() for fact in Fact if fact.name)
+"""The fields of a dossier that are true or false, as POST /v1/dossiers calls them."""
 
 FIELDS: dict[Kind, frozenset[str]] = {
     "dossiers": frozenset(
@@ -36,6 +39,7 @@ FIELDS: dict[Kind, frozenset[str]] = {
             "returned_at",
             "rejected_at",
             "updated_at",
+            *FACTS,
         }
     ),
     "procedures": frozenset({"code", "name", "publisher", "agencies", "field_name"}),
@@ -65,6 +69,7 @@ class _Section(msgspec.Struct, forbid_unknown_fields=True):
     texts: list[str] = []
     statuses: dict[str, list[str]] = {}
     channels: dict[str, list[str]] = {}
+    flags: dict[Literal["true", "false"], list[str]] = {}
     levels: dict[str, list[str]] = {}
 
 
@@ -74,7 +79,8 @@ class Words:
 
     fields: header → our field. ranks: header → its place among a field's headers; where two columns could be the same
     field, the one named first in the configuration is. told: field → its first header text, to name it to people.
-    passed_over: header → (its text, why). statuses, channels, levels: what a cell says → our value."""
+    passed_over: header → (its text, why). statuses, channels, flags, levels: what a cell says → our
+    value."""
 
     kind: Kind
     fields: Mapping[str, str]
@@ -84,6 +90,7 @@ class Words:
     passed_over: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     statuses: Mapping[str, int] = field(default_factory=dict)
     channels: Mapping[str, int] = field(default_factory=dict)
+    flags: Mapping[str, bool] = field(default_factory=dict)
     levels: Mapping[str, UnitLevel] = field(default_factory=dict)
 
 
@@ -139,11 +146,12 @@ def _words(kind: Kind, section: _Section) -> Words:
         | {name_key(text): (text, "free_text") for text in section.texts},
         statuses={key: int(value) for key, value in _keys(section.statuses).items()},
         channels={key: int(value) for key, value in _keys(section.channels).items()},
+        flags={key: value == "true" for key, value in _keys(section.flags).items()},
         levels={key: UnitLevel(value) for key, value in _keys(section.levels).items()},
     )
 
 
-def _keys(texts: Mapping[str, list[str]]) -> dict[str, str]:
+def _keys(texts: Mapping[Any, list[str]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for value, spellings in texts.items():
         for spelling in spellings:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from services.ingest.files.cells import moment, text
-from services.ingest.files.columns import Header, Words
+from services.ingest.files.columns import FACTS, Header, Words
 from services.ingest.files.table import Row
 from services.ingest.normalise import (
     NO_TIME,
@@ -28,7 +29,7 @@ from services.ingest.normalise import (
     procedure_code,
     refusal,
 )
-from services.ingest.own_messages import PushedDossier
+from services.ingest.own_messages import NO_FACTS, PushedDossier, PushedFacts, bits_of
 from shared.errors import Invalid
 from shared.identifiers import DossierCode, name_key
 from shared.vocabulary import Known, Portal
@@ -74,6 +75,7 @@ def reader(
         order.get(name) for name in ("procedure_code", "unit_code", "unit_name")
     )
     status_at, channel_at = order.get("status"), order.get("channel")
+    flags = [(name, order[name]) for name in FACTS if name in order]
     latest = latest_stamp(now)
 
     def read(row: Row) -> Head | Refusal:
@@ -97,6 +99,11 @@ def reader(
             if channel_at is not None and (told := text(cells[channel_at])):
                 channel = _one_of(told, words.channels, "channel")
                 known |= CHANNEL
+            facts = NO_FACTS
+            if flags:
+                facts = bits_of(
+                    PushedFacts(**{name: _flag(cells[index], words.flags, name) for name, index in flags})
+                )
             at = {name: moment(cells[index], name) for name, index in times}
             updated_at = at.get("updated_at") or exported_at
             events = [
@@ -108,8 +115,7 @@ def reader(
             if version > latest:
                 check_not_ahead(events, now)
         except Invalid as error:
-            shown = {name: _shown(name, cell, words) for name, cell in zip(fields, cells, strict=True)}
-            item = PushedDossier(portal=portal.value, **{n: v for n, v in shown.items() if v})  # type: ignore[arg-type]
+            item = _item(portal, dict(zip(fields, cells, strict=True)), words)
             # Of the cells that are read alone: a citizen's column has no part in the digest.
             return refusal(error, position=row.number, raw=_encode([error.field, cells]), item=item)
         return Head(
@@ -132,6 +138,7 @@ def reader(
             at.get("returned_at"),
             at.get("rejected_at"),
             None,
+            *facts,
         )
 
     return read
@@ -163,6 +170,43 @@ def _one_of(told: str, words: Mapping[str, int], field: str) -> int:
             f"{field}: not among the configured words (columns.toml)",
         )
     return int(found)
+
+
+_CODES = {"paid_online": {"2": True, "3": False}, "reused": {"2": True}}
+"""Beside 0 and 1, of the protocol (portals.md §1.4)."""
+_LINKS = ("result_link", "component_file")
+
+
+def _flag(cell: object, words: Mapping[str, bool], field: str) -> bool:
+    """By the configured words, or by the protocol's number; an empty cell is no. Of a link only that it is there."""
+    told = text(cell)
+    if told is None:
+        return cell is True
+    found = words.get(name_key(told), _CODES.get(field, {}).get(told))
+    if found is None and field in _LINKS and told.startswith(("http://", "https://")):
+        return True
+    if found is None:
+        raise Refused(
+            field,
+            f"{field}: giá trị không có trong danh mục của cấu hình (columns.toml).",
+            f"{field}: not among the configured words (columns.toml)",
+        )
+    return found
+
+
+def _item(portal: Portal, cells: Mapping[str, object], words: Words) -> PushedDossier:
+    """A refused row as a message of our own form, as far as its cells can be read."""
+    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    for name, cell in cells.items():
+        if name in FACTS:
+            try:
+                facts[name] = _flag(cell, words.flags, name)
+            except Refused:
+                facts[name] = text(cell)
+        elif shown := _shown(name, cell, words):
+            told[name] = shown
+    return PushedDossier(portal=portal.value, facts=PushedFacts(**facts) if facts else None, **told)
 
 
 def _shown(name: str, cell: object, words: Words) -> str | None:
