@@ -16,6 +16,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.ingest.normalise import clean, stamp
+from services.ingest.petitions import place_again
 from services.ingest.resolve import Directory, hold, load
 from shared import queue
 from shared.calendar import TZ
@@ -166,6 +167,7 @@ async def put_alias(
         f"key {by}",
         now,
     )
+    await place_again(session, now=now)
     return span, await _re_resolve_called(session, connection, [written], {key}, now=now)
 
 
@@ -188,6 +190,7 @@ async def remove_alias(
     if not written or not rows:
         return [], 0
     spans = sorted((Span(*row) for row in rows), key=lambda span: span.valid_from)
+    await place_again(session, now=now)
     return spans, await _re_resolve_called(session, connection, [written], {key}, now=now)
 
 
@@ -235,6 +238,7 @@ async def follow_tree(session: AsyncSession, since: TreeStamp, *, now: datetime)
         "SELECT name_key, name FROM unit_alias WHERE $1::timestamptz IS NULL OR updated_at > $1", since.alias
     )
     moved = await re_resolve(session, now=now)
+    await place_again(session, now=now)
     if names:
         called = [row["name"] for row in names]
         moved += await _re_resolve_called(

@@ -45,18 +45,21 @@ _RESULTS = (service.ACCEPTED, service.UNCHANGED, service.STALE, service.REJECTED
 
 def read_array(body: bytes, *, now: datetime) -> list[Pushed | Refusal]:
     """Raises Unreadable where the body is not JSON, Invalid where it is no array."""
-    raws: Sequence[bytes | msgspec.Raw]
+    return [own_messages.read(raw, position=n, now=now) for n, raw in enumerate(raw_items(body))]
+
+
+def raw_items(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+    """The items of a JSON array, unread. Raises as read_array."""
     try:
         if body.lstrip()[:1] != b"[":
             _any.decode(body)  # tells what is no JSON from what is no array
-            raise Invalid("Cần một mảng JSON các hồ sơ.", "Expected a JSON array of dossiers.", field="body")
+            raise Invalid("Cần một mảng JSON.", "Expected a JSON array.", field="body")
         try:
-            raws = _array.decode(body)
+            return _array.decode(body)
         except RecursionError:  # one item is nested too deep: it alone is refused
-            raws = json_parts.items(body)
+            return json_parts.items(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise Unreadable("Nội dung không phải JSON hợp lệ.", "The body is not valid JSON.") from None
-    return [own_messages.read(raw, position=n, now=now) for n, raw in enumerate(raws)]
 
 
 class ItemResult(msgspec.Struct, gc=False):

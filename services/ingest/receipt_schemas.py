@@ -36,7 +36,7 @@ class ReceiptView(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
     id: int
     key_id: str
-    door: Literal["dossiers", "dvcqg"]
+    door: Literal["dossiers", "petitions", "dvcqg"]
     portal: str
     received_at: datetime
     stream_id: int | None

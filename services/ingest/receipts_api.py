@@ -44,7 +44,7 @@ async def list_pushes(
     key: Annotated[
         str | None, Query(max_length=20, description="Mã khóa; khóa tích hợp chỉ xem của mình")
     ] = None,
-    door: Literal["dossiers", "dvcqg"] | None = None,
+    door: Literal["dossiers", "petitions", "dvcqg"] | None = None,
     stream: Annotated[
         int | None, Query(ge=1, le=LAST, description="All batches of a stream: its first receipt")
     ] = None,

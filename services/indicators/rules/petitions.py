@@ -173,7 +173,7 @@ class Counts(NamedTuple):
     petitions: int
     on_time: int
     satisfied: int
-    tthc: int
+    procedure: int
     staff: int
     other: int
 
