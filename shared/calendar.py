@@ -398,6 +398,11 @@ def _after_hours(start: datetime, hours: Decimal) -> datetime:
         day, passed = add_working_days(day, 1), timedelta()
 
 
+def working_sessions(day: date) -> tuple[tuple[timedelta, timedelta], ...]:
+    """Working sessions of a day, as distances from its midnight; of a day off none."""
+    return _sessions(day) if is_working_day(day) else ()
+
+
 def working_time(start: datetime, end: datetime) -> timedelta:
     """Time of working sessions between two aware moments; nothing where `end` is not after `start`."""
     if end <= start:

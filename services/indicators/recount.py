@@ -7,34 +7,42 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.indicators.plain import judge_plain
 from services.indicators.rules.measures import COLUMNS, COUNTS, SUMS
-from services.indicators.service import assess_codes
+from services.indicators.service import assess_codes, not_before_opened
+from shared import queue
 from shared.db import driver
+from shared.vocabulary import Consumer
 
-BATCH = 5_000
+BATCH = 25_000
 """Dossiers of one pass; bounds the memory."""
 
-_NEXT = """
-(SELECT DISTINCT code FROM dossier WHERE code > $1 ORDER BY code LIMIT $2)
-UNION (SELECT DISTINCT code FROM assessment WHERE code > $1 ORDER BY code LIMIT $2)
-ORDER BY code LIMIT $2
-"""
+_AT_LARGE = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off"
+"""Whole tables are joined: in memory, and without compiling first."""
+
 _KEY = "basis, period, unit_code, procedure_code"
 _COLUMNS = ", ".join(COLUMNS)
 _FILTERED = ", ".join(
     [
         *(
-            f"count(*) FILTER (WHERE bits & {each.mask} = {each.value}) AS {column}"
+            f"coalesce(sum(n) FILTER (WHERE bits & {each.mask} = {each.value}), 0)::bigint AS {column}"
             for column, each in COUNTS.items()
         ),
         *(f"coalesce(sum({column}), 0)::bigint AS {column}" for column in SUMS),
     ]
 )
-_COUNTED = f"SELECT {_KEY}, {_FILTERED} FROM assessment_period GROUP BY {_KEY}"  # noqa: S608 - names of ours
+# Of all combinations of bits only some dozens occur: each row is looked at once, each combination once for each count.
+_COUNTED = f"""
+SELECT {_KEY}, {_FILTERED} FROM (
+  SELECT {_KEY}, bits, count(*) AS n, {", ".join(f"sum({column})::bigint AS {column}" for column in SUMS)}
+    FROM assessment_period GROUP BY {_KEY}, bits) AS alike
+GROUP BY {_KEY}
+"""  # noqa: S608 - names of ours
 
+_COUNT = f"CREATE TEMP TABLE counted ON COMMIT DROP AS {_COUNTED}"
 _REBUILD = f"""
 INSERT INTO tally ({_KEY}, {_COLUMNS}, changed_at)
-SELECT {_KEY}, {_COLUMNS}, clock_timestamp() FROM ({_COUNTED}) AS counted ORDER BY {_KEY}
+SELECT {_KEY}, {_COLUMNS}, clock_timestamp() FROM counted ORDER BY {_KEY}
 ON CONFLICT ({_KEY}) DO UPDATE SET
     {", ".join(f"{column} = excluded.{column}" for column in COLUMNS)},
     changed_at = greatest(tally.changed_at + interval '1 microsecond', excluded.changed_at)
@@ -44,9 +52,9 @@ WHERE ({", ".join(f"tally.{column}" for column in COLUMNS)})
 _EMPTY = f"""
 UPDATE tally t SET {", ".join(f"{column} = 0" for column in COLUMNS)},
     changed_at = greatest(t.changed_at + interval '1 microsecond', clock_timestamp())
-WHERE ({" OR ".join(f"t.{column} <> 0" for column in COLUMNS)}) AND NOT EXISTS (
-    SELECT FROM assessment_period p WHERE p.basis = t.basis AND p.period = t.period
-    AND p.unit_code = t.unit_code AND p.procedure_code = t.procedure_code)
+WHERE ({" OR ".join(f"t.{column} <> 0" for column in COLUMNS)})
+  AND NOT EXISTS (SELECT FROM counted c WHERE (c.basis, c.period, c.unit_code, c.procedure_code)
+                                            = (t.basis, t.period, t.unit_code, t.procedure_code))
 """  # noqa: S608
 _COMPARE = f"""
 SELECT {_KEY}, {", ".join(f"coalesce(t.{column}, 0), coalesce(c.{column}, 0)" for column in COLUMNS)}
@@ -73,13 +81,16 @@ async def recount(session: AsyncSession, *, now: datetime) -> int:
     dossiers. Workers wait meanwhile; readers see the old figures until it is committed."""
     connection = await driver(session)
     await connection.execute("LOCK TABLE assessment IN EXCLUSIVE MODE")
-    last, done = "", 0
-    while codes := [row["code"] for row in await connection.fetch(_NEXT, last, BATCH)]:
-        await assess_codes(session, codes=codes, now=now, tally=False)
-        last, done = codes[-1], done + len(codes)
+    await connection.execute(_AT_LARGE)
+    now = await not_before_opened(connection, now)
+    plain = await judge_plain(connection, now)
+    await queue.enqueue_wake(session, plain.wakes, consumer=Consumer.INDICATORS, now=now)
+    for start in range(0, len(plain.left), BATCH):
+        await assess_codes(session, codes=plain.left[start : start + BATCH], now=now, tally=False)
+    await connection.execute(_COUNT)
     await connection.execute(_REBUILD)
     await connection.execute(_EMPTY)
-    return done
+    return plain.judged + len(plain.left)
 
 
 async def check(session: AsyncSession) -> list[Difference]:

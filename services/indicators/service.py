@@ -43,7 +43,7 @@ async def assess_codes(
     ends."""
     connection = await driver(session)
     heads = await _lock(connection, codes)
-    now = await _not_before_opened(connection, now)
+    now = await not_before_opened(connection, now)
     units = await unit_tree(connection)
     facts = await facts_of(connection, codes)
     old = await _contributions(connection, codes)
@@ -120,7 +120,7 @@ async def _lock(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[tu
     return {(row[0], row[1]): Head(*row[2:]) for row in map(tuple, rows)}
 
 
-async def _not_before_opened(connection: asyncpg.Connection, now: datetime) -> datetime:
+async def not_before_opened(connection: asyncpg.Connection, now: datetime) -> datetime:
     """`now`, but not before the newest opened month. Its job waited for every worker that had locked rows
     and has carried in what it saw; a worker that read its clock just before and came to its rows just after
     would leave its dossiers out of the month. Must run after _lock. A month that a wrong clock opened days
