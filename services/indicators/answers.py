@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from services.indicators import schemas
 from services.indicators.queries import Assessed, Figures, Item, ProcedureTime, Scope, percent
-from services.indicators.rules import engine
+from services.indicators.rules import engine, scoring
 from services.indicators.rules.engine import Provenance, RuleSet, Scoring
 from services.indicators.rules.handling import Handling, average, unit_of
 from services.indicators.rules.measures import MEASURES, Measure
@@ -83,7 +83,6 @@ def rule_set(each: RuleSet) -> schemas.RuleSetView:
 
 def group_score(
     group: IndicatorGroup,
-    measures: Iterable[Measure],
     scope: Scope,
     rules: RuleSet,
     found: Figures,
@@ -94,24 +93,12 @@ def group_score(
 ) -> schemas.GroupScoreView:
     """One group of one unit: each measure scored, the group as their sum (indicators.md §4.1)."""
     described = engine.parameters()
-    scores = [(measure, _score(measure, rules, found)) for measure in measures if _scores(measure, rules)]
-    views = [_score_view(measure, score, rules, found) for measure, score in scores]
-    absent = []
-    given = []
-    for component in described.groups[group].components:
-        scoring = component.scoring[rules.id]
-        if component.id in MEASURES or scoring.scaling == "information":
-            continue
-        if component.computed:  # the portal gives it to everyone: there is nothing to count (4.6)
-            score = engine.score(0, 0, component, rules)
-            given.append(score)
-            views.append(_given(component, score, rules))
-        else:
-            absent.append(component)
-    order = [component.id for component in described.groups[group].components]
-    views.sort(key=lambda view: order.index(view.id))
+    scored, absent, points = scoring.score_group(group, found.measured, rules)
+    views = [
+        _given(component, score, rules) if measure is None else _score_view(measure, score, rules, found)
+        for component, measure, score in scored
+    ]
     maximum = described.groups[group].max
-    points = None if absent else engine.total([*(score for _, score in scores), *given])
     counts = found.counts
     return schemas.GroupScoreView(
         group=group,
@@ -147,14 +134,9 @@ def group_score(
             undetermined=counts["undetermined"],
         ),
         handling=handling,
-        coverage=_coverage(scope, found, covered, now),
+        coverage=coverage_view(scope, found, covered, now),
         as_of=found.as_of,
     )
-
-
-def _scores(measure: Measure, rules: RuleSet) -> bool:
-    """Whether it gives points, and is not for information only."""
-    return engine.parameters().components[measure.component].scoring[rules.id].scaling != "information"
 
 
 def handling(
@@ -168,7 +150,7 @@ def handling(
         name=component.name,
         dossiers=dossiers,
         procedures=procedures,
-        why=(measure.why if dossiers else measure.why_empty).format(denominator=_vietnamese(dossiers)),
+        why=(measure.why if dossiers else measure.why_empty).format(denominator=vietnamese(dossiers)),
         period_date=measure.period_date,
         by_procedure=[procedure_time(each) for each in most],
         provenance=provenance(component.scoring[rules.id].provenance),
@@ -207,23 +189,16 @@ def time_row(each: ProcedureTime) -> tuple[object, ...]:
     )
 
 
-def _score(measure: Measure, rules: RuleSet, found: Figures) -> engine.Score:
-    component = engine.parameters().components[measure.component]
-    return engine.score(
-        found.measured[measure.numerator], found.measured[measure.denominator], component, rules
-    )
-
-
 def _score_view(measure: Measure, score: engine.Score, rules: RuleSet, found: Figures) -> schemas.ScoreView:
     component = engine.parameters().components[measure.component]
     scoring = component.scoring[rules.id]
     numerator, denominator = found.measured[measure.numerator], found.measured[measure.denominator]
     why = (measure.why if score.ratio is not None else measure.why_empty).format(
-        numerator=_vietnamese(numerator),
-        denominator=_vietnamese(denominator),
-        ratio="" if score.ratio is None else _vietnamese(percent(score.ratio)),
-        points="–" if score.points is None else _vietnamese(score.points),
-        max=_vietnamese(score.max),
+        numerator=vietnamese(numerator),
+        denominator=vietnamese(denominator),
+        ratio="" if score.ratio is None else vietnamese(percent(score.ratio)),
+        points="–" if score.points is None else vietnamese(score.points),
+        max=vietnamese(score.max),
     )
     return schemas.ScoreView(
         id=component.id,
@@ -254,19 +229,19 @@ def _given(component: engine.Component, score: engine.Score, rules: RuleSet) -> 
         max=score.max,
         scaling=scoring.scaling,
         formula=scoring.formula,
-        why=f"Cổng không công bố tử số, mẫu số; đơn vị nào cũng được {_vietnamese(score.max)} điểm.",
+        why=f"Cổng không công bố tử số, mẫu số; đơn vị nào cũng được {vietnamese(score.max)} điểm.",
         period_date="–",
         provenance=provenance(scoring.provenance),
         counting=provenance(component.counting),
     )
 
 
-def _vietnamese(number: int | Decimal) -> str:
+def vietnamese(number: int | Decimal) -> str:
     """1234.5 → 1.234,5: how an officer writes numbers."""
     return f"{number:,}".translate(str.maketrans(",.", ".,"))
 
 
-def _coverage(
+def coverage_view(
     scope: Scope, found: Figures, covered: coverage.Coverage, now: datetime
 ) -> schemas.CoverageView:
     counts = found.counts
@@ -280,7 +255,7 @@ def _coverage(
         }
         if unconfirmed := by_copy["sent_unconfirmed"]:
             sentence = (
-                f"{_vietnamese(unconfirmed)} hồ sơ tính theo bản tin đã gửi, chưa tra cứu được"
+                f"{vietnamese(unconfirmed)} hồ sơ tính theo bản tin đã gửi, chưa tra cứu được"
                 " trên Cổng Dịch vụ công quốc gia."
             )
             gaps.append(coverage.Gap("national", covered.national_complete_through, sentence))

@@ -105,7 +105,7 @@ async def read_group(
         most = await queries.times(session, scope, after=None, limit=MOST)
         procedures = await queries.count_times(session, scope)
         handling = answers.handling(rules, found, procedures, most)
-    view = answers.group_score(slug, measures, scope, rules, found, covered, units, now, handling)
+    view = answers.group_score(slug, scope, rules, found, covered, units, now, handling)
     # The version tells what changed behind equal counts; the rest of the answer is small enough to be
     # hashed whole.
     etag = etag_for(found.version, view.model_dump_json())

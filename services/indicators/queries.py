@@ -27,7 +27,7 @@ _WITHIN = (
 """A subtree by its codes; the range is what the index can use."""
 
 
-_OF_BASIS = "basis = ANY($1::text[])"
+OF_BASIS = "basis = ANY($1::text[])"
 """Its own rows, and those that stand for both."""
 _FOREIGN = {
     basis: int(bit)
@@ -37,7 +37,7 @@ _FOREIGN = {
     )
 }
 """In a row that stands for both bases: from which copy the other one takes it."""
-_OF_COUNTED = frozenset({"from_national", "from_sent_confirmed", "from_sent_unconfirmed"})
+OF_COUNTED = frozenset({"from_national", "from_sent_confirmed", "from_sent_unconfirmed"})
 """Counts that say something of the counted basis only."""
 
 
@@ -65,7 +65,7 @@ class Figures:
     version: str
 
 
-def _measured(count: Count) -> str:
+def measured_sql(count: Count) -> str:
     """A figure over one row for each procedure `t`, with its facts `f`."""
     column = f"t.{count.column}"
     if count.with_result is not None:
@@ -77,7 +77,7 @@ def _measured(count: Count) -> str:
     return f"coalesce(sum({column}) FILTER (WHERE {of}), 0)::bigint"
 
 
-_MEASURED = list(
+MEASURED = list(
     dict.fromkeys(
         count for measure in MEASURES.values() for count in (measure.numerator, measure.denominator)
     )
@@ -86,11 +86,11 @@ _MEASURED = list(
 # Two transactions can commit in another order than their clocks say: the newest time alone is no version.
 _FIGURES = f"""
 SELECT {", ".join(f"coalesce(sum(t.{column}), 0)::bigint" for column in COUNTS)},
-       {", ".join(_measured(count) for count in _MEASURED)},
+       {", ".join(measured_sql(count) for count in MEASURED)},
        max(t.as_of), sum(t.times), bit_xor(hashtextextended(t.procedure_code || f, 0))
 FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in COUNTS)},
              max(changed_at) AS as_of, sum(extract(epoch FROM changed_at)) AS times
-        FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
+        FROM tally WHERE {OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
   LEFT JOIN procedure p ON p.code = t.procedure_code
   CROSS JOIN LATERAL (SELECT coalesce(p.facts, 0) AS f) AS facts
 """  # noqa: S608 - names of ours
@@ -98,9 +98,9 @@ FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for
 
 async def figures(session: AsyncSession, scope: Scope) -> Figures:
     row = tuple(await (await driver(session)).fetchrow(_FIGURES, *scope.key))
-    zero = _OF_COUNTED if scope.basis is Basis.PROVINCIAL else ()
+    zero = OF_COUNTED if scope.basis is Basis.PROVINCIAL else ()
     counts = {column: 0 if column in zero else value for column, value in zip(COUNTS, row, strict=False)}
-    measured = dict(zip(_MEASURED, row[len(COUNTS) :], strict=False))
+    measured = dict(zip(MEASURED, row[len(COUNTS) :], strict=False))
     as_of, times, facts = row[-3:]
     return Figures(counts, measured, as_of, f"{as_of} {times} {facts}")
 
@@ -134,7 +134,7 @@ _TIMES = f"""
 SELECT t.procedure_code, p.name, p.duration_unit, p.max_duration, t.handled, t.elapsed_seconds, t.working_seconds
 FROM (SELECT procedure_code, sum(handled)::bigint AS handled, sum(elapsed_seconds)::bigint AS elapsed_seconds,
              sum(working_seconds)::bigint AS working_seconds
-        FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
+        FROM tally WHERE {OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
   LEFT JOIN procedure p ON p.code = t.procedure_code
 WHERE t.handled > 0 AND ($4::bigint IS NULL OR t.handled < $4 OR (t.handled = $4 AND t.procedure_code > $5))
 ORDER BY t.handled DESC, t.procedure_code LIMIT $6
@@ -155,7 +155,7 @@ async def count_times(session: AsyncSession, scope: Scope) -> int:
     return int(
         await connection.fetchval(
             "SELECT count(DISTINCT procedure_code) FROM tally"  # noqa: S608
-            f" WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} AND handled > 0",
+            f" WHERE {OF_BASIS} AND period = $2 AND {_WITHIN} AND handled > 0",
             *scope.key,
         )
     )
@@ -252,7 +252,7 @@ async def procedure_items(
         f"""
         SELECT t.procedure_code, p.name, t.{shown}
         FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in columns)}
-                FROM tally WHERE {_OF_BASIS} AND period = $2 AND {_WITHIN} AND procedure_code > $4
+                FROM tally WHERE {OF_BASIS} AND period = $2 AND {_WITHIN} AND procedure_code > $4
                GROUP BY procedure_code) AS t
           JOIN procedure p ON p.code = t.procedure_code
         WHERE {condition} ORDER BY t.procedure_code LIMIT $5

@@ -38,6 +38,19 @@ class UnitTree:
             return None
         return next((span for span in reversed(spans) if span.valid_from <= day), spans[0]).name
 
+    def standing(self, level: str, day: date) -> list[str]:
+        """The units of a level on a day, by code."""
+        return sorted(
+            code
+            for code, spans in self._spans.items()
+            if any(
+                span.level == level
+                and span.valid_from <= day
+                and (span.valid_to is None or day <= span.valid_to)
+                for span in spans
+            )
+        )
+
     def standing_for(self, code: str | None, day: date) -> str:
         """The unit that a dossier of `code` counts for in a period whose last day is `day`: the unit
         itself, or where it has ended by then its successor, and so on. No unit → the province. A unit that

@@ -1,0 +1,74 @@
+"""Figures → the points of each group: the same for one unit's answer, a board of all units and a row of months. Pure.
+
+A part of a group is no score of it, and a part of the groups no total (indicators.md §4.1): where a component that
+scores is not counted in this version, both are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import NamedTuple
+
+from services.indicators.rules import engine
+from services.indicators.rules.engine import Component, RuleSet, Score
+from services.indicators.rules.measures import MEASURES, Count, Measure
+from shared.vocabulary import IndicatorGroup
+
+
+class Scored(NamedTuple):
+    """measure None: the portal gives the points to everyone, there is nothing to count (4.6)."""
+
+    component: Component
+    measure: Measure | None
+    score: Score
+
+
+class GroupScored(NamedTuple):
+    """scored: in the order of the parameters. absent: components that score and are not counted; with any, points is
+    None."""
+
+    scored: tuple[Scored, ...]
+    absent: tuple[Component, ...]
+    points: Decimal | None
+
+
+def score_group(group: IndicatorGroup, measured: Mapping[Count, int], rules: RuleSet) -> GroupScored:
+    """One group from the figures of its measures. KeyError: a measure's figure is not there."""
+    scored: list[Scored] = []
+    absent: list[Component] = []
+    for component in engine.parameters().groups[group].components:
+        if component.scoring[rules.id].scaling == "information":
+            continue
+        measure = MEASURES.get(component.id)
+        if measure is not None:
+            counts = measured[measure.numerator], measured[measure.denominator]
+            scored.append(Scored(component, measure, engine.score(*counts, component, rules)))
+        elif component.computed:
+            scored.append(Scored(component, None, engine.score(0, 0, component, rules)))
+        else:
+            absent.append(component)
+    points = None if absent else engine.total([each.score for each in scored])
+    return GroupScored(tuple(scored), tuple(absent), points)
+
+
+def score_groups(measured: Mapping[Count, int], rules: RuleSet) -> dict[IndicatorGroup, GroupScored]:
+    """All six, in their order."""
+    return {group: score_group(group, measured, rules) for group in engine.parameters().groups}
+
+
+def total(groups: Mapping[IndicatorGroup, GroupScored]) -> Decimal | None:
+    """The sum of the groups; None where one is missing."""
+    points = [each.points for each in groups.values() if each.points is not None]
+    return sum(points, Decimal("0.00")) if len(points) == len(groups) else None
+
+
+def complete(rules: RuleSet) -> dict[IndicatorGroup, bool]:
+    """Which groups this version scores whole."""
+    return {
+        group.slug: all(
+            component.computed or component.scoring[rules.id].scaling == "information"
+            for component in group.components
+        )
+        for group in engine.parameters().groups.values()
+    }
