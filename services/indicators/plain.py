@@ -221,6 +221,7 @@ async def judge_plain(connection: asyncpg.Connection, now: datetime) -> Plain:
     await connection.execute(_HEADS_OTHER, now)
     wakes = [(row[0], row[1]) for row in await connection.fetch(_WAKES)]
     left = [row[0] for row in await connection.fetch(_LEFT, Basis.COUNTED.value)]
+    await connection.execute("DROP TABLE gathered, shape, part, standing, judged, head")
     return Plain(judged, left, wakes)
 
 

@@ -90,6 +90,7 @@ async def recount(session: AsyncSession, *, now: datetime) -> int:
     await connection.execute(_COUNT)
     await connection.execute(_REBUILD)
     await connection.execute(_EMPTY)
+    await connection.execute("DROP TABLE counted")
     return plain.judged + len(plain.left)
 
 
