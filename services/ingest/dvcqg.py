@@ -24,9 +24,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.ingest import json_parts, queries, receipts, service
+from services.ingest import json_parts, petitions, queries, receipts, service
 from services.ingest.normalise import Head, Refusal, Step
-from services.ingest.portals import national_messages
+from services.ingest.portals import national_messages, rating_messages
+from services.ingest.portals.rating_messages import RatingRow
 from services.ingest.turns import in_turns
 from shared.access import Principal, authenticate
 from shared.db import session_scope
@@ -133,13 +134,14 @@ async def login(request: Request) -> Response:
         return _away()
 
 
-@router.post("/integration", summary="DongBoHoSoMC, CapNhatTienDoHoSoMC, TraCuuHoSo")
+@router.post("/integration", summary="DongBoHoSoMC, CapNhatTienDoHoSoMC, DongBoDanhGia, TraCuuHoSo")
 async def integration(request: Request) -> Response:
     """{session, service, …} → {error_code, message}; see the module's text for the codes."""
     settings = request.app.state.settings
     now = settings.now()
     try:
-        call = _call(await request.body())
+        body = await request.body()
+        call = _call(body)
         async with session_scope(request.app.state.engine) as session:
             principal = await _principal(session, call.session, now.timestamp())
             if principal.role not in (Role.INTEGRATOR, Role.ADMIN):
@@ -183,6 +185,14 @@ async def integration(request: Request) -> Response:
                     await _give_receipt(session, principal, call, steps, results, now)
                     bad = [step for step in steps if isinstance(step, Refusal)]
                     answer = _stored("Cập nhật tiến độ hồ sơ thành công", len(steps), bad, set())
+                case "DongBoDanhGia":
+                    ratings = list(rating_messages.ratings(body, call.data, now=now))
+                    stored = await petitions.accept_ratings(
+                        session, ratings, via="push", door="ratings", sender=principal.key_id, now=now
+                    )
+                    await _give_receipt(session, principal, call, ratings, stored.results, now)
+                    refused = [rating for rating in ratings if isinstance(rating, Refusal)]
+                    answer = _stored("Đồng bộ đánh giá thành công", len(ratings), refused, set())
                 case "TraCuuHoSo":
                     code = parse_dossier_code(call.mahoso).code
                     found = await queries.has_head(session, code, portal=Portal.SENT)
@@ -204,12 +214,13 @@ async def _give_receipt(
     session: AsyncSession,
     principal: Principal,
     call: Call,
-    items: Sequence[Head | Step | Refusal],
+    items: Sequence[Head | Step | RatingRow | Refusal],
     results: list[str],
     now: datetime,
 ) -> None:
     """The protocol's envelope has no place for it: GET /v1/pushes lists the receipts of a key. A step is accepted also
-    where it was known already."""
+    where it was known already. The fields of a rating may stand in the call itself: then its digest is that of no
+    data."""
 
     def told(n: int) -> receipts.Told:
         item = items[n]

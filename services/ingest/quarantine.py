@@ -16,8 +16,9 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.ingest import own_messages, service
+from services.ingest import own_messages, petition_messages, petitions, service
 from services.ingest.normalise import Head, Refusal, Step
+from services.ingest.petition_messages import PetitionRow
 from services.ingest.portals import igate_messages, national_messages
 from shared.calendar import TZ
 from shared.errors import Conflict, NotFound
@@ -39,6 +40,7 @@ class _Again:
     via: str
     heads: Sequence[Head | Refusal] = ()
     steps: Sequence[Step | Refusal] = field(default_factory=list)
+    petitions: Sequence[PetitionRow | Refusal] = ()
 
 
 # What a search of iGate tells beside what a head needs: ids of its own, names of states and ancestors, and the officer,
@@ -66,6 +68,9 @@ def _read(door: str, content: dict[str, Any], databases: Collection[str], now: d
         if isinstance(item, Refusal):
             return _Again(Portal.PROVINCIAL, "push", [item])
         return _Again(item.portal, "push", [item.head], item.steps)
+    if door == "petitions":
+        read = petition_messages.read(raw, position=0, now=now)
+        return _Again(Portal.PROVINCIAL, "push", petitions=[read])
     if door == "dvcqg":
         if "ThoiDiemXuLy" in content:
             return _Again(Portal.SENT, "push", steps=national_messages.steps(b"[" + raw + b"]", now=now))
@@ -82,6 +87,8 @@ def _read(door: str, content: dict[str, Any], databases: Collection[str], now: d
 _INSTEAD = {
     "dossiers": ("hãy sửa ở hệ thống gửi và gửi lại", "mend it at the sender and push it again"),
     "dvcqg": ("hãy sửa ở hệ thống gửi và gửi lại", "mend it at the sender and send it again"),
+    "petitions": ("hãy sửa ở hệ thống gửi và gửi lại", "mend it at the sender and push it again"),
+    "ratings": ("hãy sửa ở hệ thống gửi và gửi lại", "mend it at the sender and send it again"),
     "pull": (
         "hãy sửa trên hệ thống một cửa: hồ sơ được cập nhật sẽ được lấy lại",
         "mend it in the one-stop system: a changed dossier is pulled again",
@@ -90,6 +97,7 @@ _INSTEAD = {
     "units": ("hãy lấy lại danh mục đơn vị", "pull the units again"),
     "procedures": ("hãy lấy lại danh mục thủ tục", "pull the procedures again"),
 }
+_READ_AGAIN = frozenset({"dossiers", "petitions", "dvcqg", "list", "pull"})
 _ELSE = ("hãy sửa tệp và nạp lại", "mend the file and import it again")
 
 
@@ -121,28 +129,40 @@ async def replay(
     if _over(before):
         return shown(before)
     again = _read_kept(before, databases, now)
-    refused = [item for item in (*again.heads, *again.steps) if isinstance(item, Refusal)]
+    items = (*again.heads, *again.steps, *again.petitions)
+    refused = [item for item in items if isinstance(item, Refusal)]
     marks: dict[str, Any] = {"id": refusal, "at": now, "by": by, "result": service.REJECTED}
     told: dict[str, Any] = {}
     if refused:
         told = {"field": refused[0].field, "reason": f"{refused[0].vi} | {refused[0].en}"}
     else:
-        outcome = await service.accept(
-            session,
-            portal=again.portal,
-            via=again.via,
-            door=before["door"],
-            sender=before["sender"],
-            now=now,
-            heads=again.heads,
-            steps=again.steps,
-        )
-        marks["result"] = outcome.results[0] if outcome.results else service.ACCEPTED
+        marks["result"] = await _take(session, again, before, now)
     await session.execute(
         text("UPDATE quarantine SET replayed_at = :at, replayed_by = :by, result = :result WHERE id = :id"),
         marks,
     )
     return shown(before | {"replayed_at": now, "replayed_by": by, "result": marks["result"]} | told)
+
+
+async def _take(session: AsyncSession, again: _Again, row: dict[str, Any], now: datetime) -> str:
+    """Through the door that had refused it; what came of it."""
+    door, sender = row["door"], row["sender"]
+    if again.petitions:
+        stored = await petitions.accept_petitions(
+            session, again.petitions, via=again.via, door=door, sender=sender, now=now
+        )
+        return stored.results[0]
+    outcome = await service.accept(
+        session,
+        portal=again.portal,
+        via=again.via,
+        door=door,
+        sender=sender,
+        now=now,
+        heads=again.heads,
+        steps=again.steps,
+    )
+    return outcome.results[0] if outcome.results else service.ACCEPTED
 
 
 def _over(row: dict[str, Any]) -> bool:
@@ -219,7 +239,7 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     times = {
         name: value.astimezone(TZ) if (value := row[name]) else None for name in ("refused_at", "replayed_at")
     }
-    enough = row["content"] is not None and row["door"] in ("dossiers", "dvcqg", "list", "pull")
+    enough = row["content"] is not None and row["door"] in _READ_AGAIN
     return row | times | {
         "reason": en,
         "reason_vi": vi,

@@ -613,13 +613,15 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
+RATING = ["NgayTongHop", "TongSoNguoiDanhGia", "PhanTramDanhGia", "MaThuTuc", "Madonvi", "TenDonVi"]
 ITEMS = st.lists(
     JSON | st.fixed_dictionaries({}, optional=dict.fromkeys([*FORM, *STEP], JSON) | {"MaHoSo": SCALARS}),
     max_size=5,
 )
 CALLS = st.fixed_dictionaries(
-    {"service": st.sampled_from(["DongBoHoSoMC", "CapNhatTienDoHoSoMC", "TraCuuHoSo"])},
-    optional={"data": ITEMS | JSON, "isUpdating": JSON, "mahoso": JSON, "madonvi": JSON},
+    {"service": st.sampled_from(["DongBoHoSoMC", "CapNhatTienDoHoSoMC", "DongBoDanhGia", "TraCuuHoSo"])},
+    optional={"data": ITEMS | JSON, "isUpdating": JSON, "mahoso": JSON, "madonvi": JSON}
+    | dict.fromkeys(RATING, SCALARS | JSON),
 )
 
 

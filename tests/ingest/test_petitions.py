@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.ingest import naming, petitions_api, receipts_api
+from services.ingest import naming, petitions_api, quarantine_api, receipts_api
 from services.ingest.normalise import Refusal
 from services.ingest.petition_messages import PetitionRow, PushedPetition, row_of
 from services.ingest.petitions import accept_petitions
@@ -150,6 +150,25 @@ async def test_a_receipt_tells_every_petition(engine: AsyncEngine, settings: Set
         ("PAKN.20260803.0001", "accepted", None),
         ("PAKN.20260803.0002", "rejected", "kind"),
     ]
+
+
+async def test_a_refused_petition_is_read_again(engine: AsyncEngine, settings: Settings) -> None:
+    routers = (petitions_api.router, quarantine_api.router)
+    ahead = petition(handled_at=(NOW + timedelta(days=3)).isoformat(), repeats_code="PAKN.20260701.0001")
+    named = petition(2, kind="x", unit_name="Nguyễn Văn Mẫu")
+    async with make.client(engine, settings, *routers) as http:
+        await http.post("/v1/petitions", json=[ahead, named])
+    there = settings.model_copy(update={"chiso_now": NOW + timedelta(days=7)})
+    async with make.client(engine, there, *routers) as http:
+        items = {item["code"]: item for item in (await http.get("/v1/quarantine")).json()["items"]}
+        first, second = items["PAKN.20260803.0001"], items["PAKN.20260803.0002"]
+        assert (first["replayable"], second["replayable"]) == (True, False)
+        assert second["dropped"] == ["kind", "unit_name"]
+        answer = await http.post(f"/v1/quarantine/{first['id']}/replay")
+        assert answer.json()["result"] == "accepted"
+        assert (await http.post(f"/v1/quarantine/{second['id']}/replay")).status_code == 409
+    stored = await rows(engine, "SELECT code, repeats_code FROM petition")
+    assert stored == [("PAKN.20260803.0001", "PAKN.20260701.0001")]
 
 
 async def test_dossiers_that_are_named_are_counted_again(engine: AsyncEngine, settings: Settings) -> None:

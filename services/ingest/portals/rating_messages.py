@@ -65,7 +65,11 @@ def ratings(body: bytes, data: bytes | msgspec.Raw, *, now: datetime) -> Iterato
     """The call's `data` (an array, or one object), or where it holds nothing the call itself. Raises
     msgspec.DecodeError where `data` is neither."""
     given = bytes(data).strip()
-    items: list[bytes] = [given] if given[:1] == b"{" else [bytes(raw) for raw in _raws(given)]
+    items: list[bytes] = []
+    if given[:1] == b"{":
+        items = [given]
+    elif given != b"null":
+        items = [bytes(raw) for raw in _raws(given)]
     for position, raw in enumerate(items or [body]):
         yield read(raw, position=position, now=now)
 
