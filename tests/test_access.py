@@ -55,6 +55,8 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("POST", "/v1/sync-runs"): Expected(json={"portal": "provincial", "subject": "dossiers"}),
     ("GET", "/v1/sync-runs"): Expected(everybody=True),
     ("GET", "/v1/sync-runs/{run_id}"): Expected(path={"run_id": "<run>"}, everybody=True),
+    ("GET", "/v1/circuits"): Expected(everybody=True),
+    ("DELETE", "/v1/circuits/{name}"): Expected(path={"name": "reporting"}),
     ("POST", "/v1/imports"): Expected(form={"kind": "procedures"}, file=joined.FILE),
     ("GET", "/v1/imports"): Expected(readers=frozenset({Role.CENTRE})),
     ("GET", "/v1/imports/{import_id}"): Expected(
@@ -78,6 +80,7 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("GET", "/v1/catalogue"): Expected(),
     ("GET", "/v1/reconciliation/procedures"): Expected(),
     ("GET", "/v1/indicators"): Expected(everybody=True),
+    ("GET", "/v1/scoreboard"): Expected(query={"period": "2026-08"}),
     ("GET", "/v1/indicators/{group}"): Expected(path={"group": "progress"}, query={"period": "2026-08"}),
     ("GET", "/v1/indicators/{group}/{component}/procedures"): Expected(
         path={"group": "progress", "component": "2.2"}, query={"period": "2026-08"}
@@ -92,6 +95,7 @@ WRITERS = {
     "/v1/petitions": {Role.ADMIN, Role.CENTRE, Role.INTEGRATOR},
     "/v1/dossiers": {Role.ADMIN, Role.CENTRE, Role.INTEGRATOR},
     "/v1/sync-runs": {Role.ADMIN, Role.CENTRE},
+    "/v1/circuits/{name}": {Role.ADMIN, Role.CENTRE},
     "/v1/imports": {Role.ADMIN, Role.CENTRE},
     "/v1/decisions": {Role.ADMIN, Role.CENTRE},
 }

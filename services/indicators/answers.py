@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -14,6 +14,7 @@ from services.indicators.rules.handling import Handling, average, unit_of
 from services.indicators.rules.measures import MEASURES, Measure
 from services.indicators.rules.units import UnitTree
 from shared import coverage
+from shared.calendar import Period
 from shared.reasons import COUNTED, Bit, Source, explain, explain_source
 from shared.vocabulary import Basis, Consumer, IndicatorGroup
 
@@ -104,12 +105,7 @@ def group_score(
         group=group,
         name=described.groups[group].name,
         unit=schemas.UnitView(code=scope.unit, name=units.name(scope.unit, scope.period.last_day)),
-        period=schemas.PeriodView(
-            key=scope.period.key,
-            start=scope.period.start,
-            end=scope.period.end,
-            running=now < scope.period.end,
-        ),
+        period=period_view(scope.period, now),
         basis=scope.basis,
         rule_set=rule_set(rules),
         score=points,
@@ -134,7 +130,7 @@ def group_score(
             undetermined=counts["undetermined"],
         ),
         handling=handling,
-        coverage=coverage_view(scope, found, covered, now),
+        coverage=coverage_view(scope, counts, covered, now),
         as_of=found.as_of,
     )
 
@@ -241,10 +237,14 @@ def vietnamese(number: int | Decimal) -> str:
     return f"{number:,}".translate(str.maketrans(",.", ".,"))
 
 
+def period_view(period: Period, now: datetime) -> schemas.PeriodView:
+    return schemas.PeriodView(key=period.key, start=period.start, end=period.end, running=now < period.end)
+
+
 def coverage_view(
-    scope: Scope, found: Figures, covered: coverage.Coverage, now: datetime
+    scope: Scope, counts: Mapping[str, int], covered: coverage.Coverage, now: datetime
 ) -> schemas.CoverageView:
-    counts = found.counts
+    """counts: dossiers, and by the copy that counts."""
     gaps = coverage.gaps(covered, Consumer.INDICATORS, until=min(now, scope.period.end), now=now)
     by_copy = {"provincial": counts["dossiers"]}
     if scope.basis is Basis.COUNTED:

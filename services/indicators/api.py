@@ -69,7 +69,7 @@ async def list_indicators(request: Request, principal: Reader) -> Response:
     """The indicator set as dated, cited data. Only what is `computed` has figures in this version."""
     view = answers.indicators()
     etag = etag_for(view.model_dump_json())
-    return not_modified(request, etag) or _json(view, etag)
+    return not_modified(request, etag) or json_response(view, etag)
 
 
 @router.get(
@@ -96,7 +96,7 @@ async def read_group(
     slug, measures = _measures(group)
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
-    scope = _scope(principal, units, unit, period, basis, now)
+    scope = scope_of(principal, units, unit, period, basis, now)
     rules = engine.rule_set(rule_set) if rule_set else engine.rule_set_for(scope.period)
     found = await queries.figures(session, scope)
     covered = await coverage.read(session, now=now)
@@ -109,7 +109,7 @@ async def read_group(
     # The version tells what changed behind equal counts; the rest of the answer is small enough to be
     # hashed whole.
     etag = etag_for(found.version, view.model_dump_json())
-    return not_modified(request, etag) or _json(view, etag)
+    return not_modified(request, etag) or json_response(view, etag)
 
 
 @router.get(
@@ -142,7 +142,7 @@ async def read_items(
         )
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
-    scope = _scope(principal, units, unit, period, basis, now)
+    scope = scope_of(principal, units, unit, period, basis, now)
     found = await queries.figures(session, scope)
     names = await queries.names_version(session)
     csv = wants_csv(request)
@@ -166,7 +166,7 @@ async def read_items(
         next=encode_cursor(page[-1].unit_code, page[-1].code) if more else None,
         as_of=found.as_of,
     )
-    return _json(view, etag)
+    return json_response(view, etag)
 
 
 @router.get(
@@ -196,7 +196,7 @@ async def read_times(
         )
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
-    scope = _scope(principal, units, unit, period, basis, now)
+    scope = scope_of(principal, units, unit, period, basis, now)
     found = await queries.figures(session, scope)
     names = await queries.names_version(session)
     csv = wants_csv(request)
@@ -223,7 +223,7 @@ async def read_times(
         next=encode_cursor(page[-1].dossiers, page[-1].procedure_code) if more else None,
         as_of=found.as_of,
     )
-    return _json(view, etag)
+    return json_response(view, etag)
 
 
 async def _procedures(
@@ -252,7 +252,7 @@ async def _procedures(
         next=encode_cursor(page[-1].code) if more else None,
         as_of=found.as_of,
     )
-    return _json(view, etag)
+    return json_response(view, etag)
 
 
 async def _procedure_rows(found: list[queries.ProcedureItem]) -> AsyncIterator[tuple[object, ...]]:
@@ -285,7 +285,7 @@ async def read_assessment(
     _check_any(principal, found.units)
     view = answers.dossier(canonical, found)
     etag = etag_for(view.model_dump_json())
-    return not_modified(request, etag) or _json(view, etag)
+    return not_modified(request, etag) or json_response(view, etag)
 
 
 def _measures(group: str) -> tuple[IndicatorGroup, list[Measure]]:
@@ -299,7 +299,7 @@ def _measures(group: str) -> tuple[IndicatorGroup, list[Measure]]:
     return IndicatorGroup(group), [measure for measure in MEASURES.values() if measure.group == group]
 
 
-def _scope(
+def scope_of(
     principal: Principal, units: UnitTree, unit: str | None, period: str | None, basis: Basis, now: datetime
 ) -> Scope:
     """Raises Forbidden, Invalid (also for a period that has not begun), NotFound for an unknown unit."""
@@ -332,5 +332,5 @@ async def _rows(
         yield answers.item_row(each, scope, units)
 
 
-def _json(view: BaseModel, etag: str) -> Response:
+def json_response(view: BaseModel, etag: str) -> Response:
     return Response(view.model_dump_json(), media_type="application/json", headers=figure_headers(etag))
