@@ -29,6 +29,9 @@ PROCEDURES = "procedures"
 """Reserved code: the decisions or the national list of procedures changed (written for reconcile by the end of
 a procedures pull and by POST /v1/decisions). Only reconcile's worker reads it so; canonical dossier codes are
 upper-case, and a dossier whose code is this very text is compared as well."""
+CAPTURES = "captures"
+"""Reserved in the same way: a capture of published figures has ended (written for indicators by ingest), or has been
+scored again (for reconcile, by indicators)."""
 PACK = 1000
 """Codes of one row at most: what one take works off in one transaction."""
 POLL_SECONDS = 2.0

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from services.ingest import (
     api,
+    capture_api,
     coverage_api,
     dvcqg,
     import_api,
@@ -21,6 +22,7 @@ from shared.settings import get_settings
 
 routers = (
     api.router,
+    capture_api.router,
     dvcqg.router,
     import_api.router,
     petitions_api.router,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import asyncpg
 import structlog
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.ingest import run_queries, runs
 from services.ingest.lookups import national_lookups
 from services.ingest.portals.http import Retry
+from services.ingest.pull_captures import national_captures
 from services.ingest.pull_dossiers import provincial_dossiers
 from services.ingest.pull_list import national_dossiers
 from services.ingest.pull_procedures import national_procedures
@@ -31,6 +33,7 @@ PULLS: Mapping[tuple[Portal, Subject], Callable[[runs.Job], Awaitable[None]]] = 
     (Portal.PROVINCIAL, Subject.DOSSIERS): provincial_dossiers,
     (Portal.NATIONAL, Subject.DOSSIERS): national_dossiers,
     (Portal.NATIONAL, Subject.LOOKUPS): national_lookups,
+    (Portal.NATIONAL, Subject.CAPTURES): national_captures,
 }
 
 
@@ -116,17 +119,24 @@ async def run_one(
     *,
     by: str = "chiso sync",
     retry: Retry | None = None,
+    cursor: dict[str, Any] | None = None,
 ) -> int:
-    """Pull one subject in this process, to its end; a run that lies unfinished is gone on with. `on_progress`
-    is called after each page with the Run (pages, items, total | None). Returns the run's id. Raises Invalid,
-    Conflict (another process works on it), and what ended the run."""
+    """Pull one subject in this process, to its end; a run that lies unfinished is gone on with, a new one begins at
+    `cursor`. `on_progress` is called after each page with the Run (pages, items, total | None). Returns the run's id.
+    Raises Invalid, Conflict (another process works on it), and what ended the run."""
     runs.check_subject(portal, subject, settings)
     async with session_scope(engine) as session:
         run_id = await run_queries.active_id(session, portal=portal, subject=subject)
     if run_id is None:
         async with session_scope(engine) as session:
             run_id = await runs.request(
-                session, portal=portal, subject=subject, by=by, now=settings.now(), settings=settings
+                session,
+                portal=portal,
+                subject=subject,
+                by=by,
+                now=settings.now(),
+                settings=settings,
+                cursor=cursor,
             )
     ended = await work_off(
         engine, settings, run_id, portal, subject, on_progress=on_progress, retry=retry, raising=True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,6 +42,28 @@ async def ended(session: AsyncSession) -> set[tuple[Portal, Subject]]:
         text("SELECT DISTINCT portal, subject FROM sync_run WHERE state IN ('done', 'failed')")
     )
     return {(Portal(row.portal), Subject(row.subject)) for row in rows}
+
+
+class Ended(NamedTuple):
+    """How a run ended."""
+
+    state: str
+    finished_at: datetime
+    error: str
+
+
+async def ended_since(
+    session: AsyncSession, portal: Portal, subject: Subject, *, since: datetime
+) -> list[Ended]:
+    """Runs of a subject that were asked for since a moment and have ended, oldest first."""
+    rows = await session.execute(
+        text(
+            "SELECT state, finished_at, coalesce(error, '') AS error FROM sync_run WHERE portal = :portal"
+            " AND subject = :subject AND queued_at >= :since AND state IN ('done', 'failed') ORDER BY id"
+        ),
+        {"portal": portal.value, "subject": subject.value, "since": since},
+    )
+    return [Ended(*row) for row in rows]
 
 
 async def known_through(

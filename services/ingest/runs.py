@@ -20,8 +20,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.ingest import run_queries
+from services.ingest import capture_circuit, capture_plan, run_queries
 from services.ingest.portals.http import Retry
+from shared.calendar import Period
 from shared.db import session_scope
 from shared.errors import ChisoError, Conflict, Invalid
 from shared.settings import Settings
@@ -30,7 +31,13 @@ from shared.vocabulary import Portal, Subject
 CHANNEL = "sync"
 SUBJECTS: dict[Portal, tuple[Subject, ...]] = {
     Portal.PROVINCIAL: (Subject.UNITS, Subject.DOSSIERS),
-    Portal.NATIONAL: (Subject.UNITS, Subject.PROCEDURES, Subject.DOSSIERS, Subject.LOOKUPS),
+    Portal.NATIONAL: (
+        Subject.UNITS,
+        Subject.PROCEDURES,
+        Subject.DOSSIERS,
+        Subject.LOOKUPS,
+        Subject.CAPTURES,
+    ),
 }
 """What each portal can be pulled for."""
 
@@ -91,20 +98,36 @@ class Job:
 
 
 async def request(
-    session: AsyncSession, *, portal: Portal, subject: Subject, by: str, now: datetime, settings: Settings
+    session: AsyncSession,
+    *,
+    portal: Portal,
+    subject: Subject,
+    by: str,
+    now: datetime,
+    settings: Settings,
+    cursor: dict[str, Any] | None = None,
 ) -> int:
-    """Queue a run and wake the worker. Returns its id. Raises Invalid for a subject that the portal does not
-    have, Conflict for a portal that is not configured or a list that is not granted, RunActive."""
+    """Queue a run and wake the worker. `cursor`: where it begins. Returns its id. Raises Invalid for a subject that the
+    portal does not have, Conflict for a portal that is not configured or a list that is not granted, RunActive,
+    CircuitOpen."""
     check_subject(portal, subject, settings)
+    if subject is Subject.CAPTURES:
+        await capture_circuit.check(session)
     row = (
         await session.execute(
             text(
                 "INSERT INTO sync_run (portal, subject, state, requested_by, queued_at, cursor, attempts,"
                 " pages, items, accepted, unchanged, stale, rejected, complete)"
-                " VALUES (:portal, :subject, 'queued', :by, :now, '{}', 0, 0, 0, 0, 0, 0, 0, false)"
+                " VALUES (:portal, :subject, 'queued', :by, :now, CAST(:cursor AS jsonb), 0, 0, 0, 0, 0, 0, 0, false)"
                 " ON CONFLICT (portal, subject) WHERE state in ('queued', 'running') DO NOTHING RETURNING id"
             ),
-            {"portal": portal.value, "subject": subject.value, "by": by, "now": now},
+            {
+                "portal": portal.value,
+                "subject": subject.value,
+                "by": by,
+                "now": now,
+                "cursor": msgspec.json.encode(cursor or {}).decode(),
+            },
         )
     ).one_or_none()
     if row is None:
@@ -118,9 +141,30 @@ async def request(
     return int(row.id)
 
 
-def configured(portal: Portal, settings: Settings) -> bool:
+def configured(portal: Portal, subject: Subject, settings: Settings) -> bool:
+    """Whether this has an address; the published figures have one of their own."""
+    if subject is Subject.CAPTURES:
+        return settings.reporting_url is not None
     url = settings.national_url if portal is Portal.NATIONAL else settings.provincial_url
     return url is not None and portal in SUBJECTS
+
+
+def capture_of(subject: Subject, period: str, now: datetime) -> dict[str, Any]:
+    """The cursor of a run that captures one period. Raises Invalid."""
+    if subject is not Subject.CAPTURES:
+        raise Invalid(
+            "Chỉ kết xuất số liệu công bố (captures) mới có kỳ.",
+            "only captures are of a period",
+            field="period",
+        )
+    wanted = Period.parse(period)
+    if wanted.year < capture_plan.FIRST_YEAR or wanted.start > now:
+        raise Invalid(
+            f"Cổng chỉ có số liệu từ năm {capture_plan.FIRST_YEAR} đến nay.",
+            f"the portal has figures from {capture_plan.FIRST_YEAR} up to now",
+            field="period",
+        )
+    return {"periods": [wanted.key]}
 
 
 def check_subject(portal: Portal, subject: Subject, settings: Settings) -> None:
@@ -133,8 +177,8 @@ def check_subject(portal: Portal, subject: Subject, settings: Settings) -> None:
             f"the portal has no such subject; there are {told}",
             field="subject" if subjects else "portal",
         )
-    if not configured(portal, settings):
-        name = f"{portal.value.upper()}_URL"
+    if not configured(portal, subject, settings):
+        name = "REPORTING_URL" if subject is Subject.CAPTURES else f"{portal.value.upper()}_URL"
         raise Conflict(f"Chưa cấu hình {name}.", f"{name} is not set")
     if (portal, subject) == (Portal.NATIONAL, Subject.DOSSIERS) and not settings.national_list:
         raise Conflict(

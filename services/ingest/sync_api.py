@@ -43,8 +43,10 @@ async def start_sync_run(
     key: idempotency.Key = None,
 ) -> Response:
     """Queue a pull; the worker takes it up at once. One per portal and subject at a time: 409 names the
-    active one in `run`. 409 also where the portal is not configured, or has not granted its list of dossiers."""
+    active one in `run`. 409 also where the portal is not configured, has not granted its list of dossiers, or is not
+    asked since it blocked us (`circuit`)."""
     settings = request.app.state.settings
+    cursor = runs.capture_of(body.subject, body.period, settings.now()) if body.period else None
 
     async def make() -> idempotency.Made:
         run_id = await runs.request(
@@ -54,6 +56,7 @@ async def start_sync_run(
             by=principal.key_id,
             now=settings.now(),
             settings=settings,
+            cursor=cursor,
         )
         shown = SyncRunView.model_validate(_shown(await run_queries.read(session, run_id)))
         return idempotency.Made(202, shown, f"/v1/sync-runs/{run_id}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.vocabulary import Portal, Subject, UnitLevel
 
@@ -13,14 +13,15 @@ RunState = Literal["queued", "running", "done", "failed"]
 
 
 class SyncRequest(BaseModel):
-    """provincial: units, dossiers. national: units, procedures, dossiers (where the list is granted),
-    lookups."""
+    """provincial: units, dossiers. national: units, procedures, dossiers (where the list is granted), lookups, captures
+    (the figures that the nation publishes; `period`: of this one only, such as 2026-08, else of those that are due)."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"portal": "provincial", "subject": "dossiers"}}
     )
     portal: Portal
     subject: Subject
+    period: str | None = Field(default=None, max_length=10, examples=["2026-08"])
 
 
 class SyncRunView(BaseModel):
@@ -28,7 +29,8 @@ class SyncRunView(BaseModel):
     how many.
 
     accepted, unchanged, stale, rejected: of dossiers as accept() judged them; of look-ups found, not found,
-    -, failed; of reference data changed, as before, withdrawn, refused. `complete`: the run has seen all that
+    -, failed; of reference data changed, as before, withdrawn, refused; of captures complete, -, -, partial.
+    `complete`: the run has seen all that
     the portal holds. `error`: Vietnamese sentence | English sentence."""
 
     model_config = ConfigDict(

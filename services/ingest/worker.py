@@ -10,16 +10,18 @@ import asyncio
 import json
 import signal
 from contextlib import suppress
+from datetime import date, datetime, time
 from typing import Any
 
 import asyncpg
 import structlog
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.ingest import pull, receipts, run_queries, runs
+from services.ingest import capture_circuit, capture_plan, pull, receipts, run_queries, runs
 from services.ingest.portals.http import Retry
 from shared import idempotency, queue
+from shared.calendar import TZ, local_day
 from shared.db import create_engine, session_scope
 from shared.settings import Settings
 from shared.vocabulary import Portal, Subject
@@ -45,6 +47,8 @@ ORDER: tuple[tuple[Portal, Subject], ...] = (
 """The first pulls come one after the other, each when the one before has ended: units before the dossiers
 that name them, procedures before those that lack an appointment, dossiers before the look-ups of their
 codes."""
+CAPTURES = (Portal.NATIONAL, Subject.CAPTURES)
+"""Once a day, at its own hour (capture_plan)."""
 
 
 async def run(settings: Settings) -> None:
@@ -105,19 +109,23 @@ class Worker:
         self._due: dict[tuple[Portal, Subject], float] = {}
         self._ended: set[tuple[Portal, Subject]] = set()
         self._prune_at = 0.0
+        self._captured_on: date | None = None
 
     async def turn(self) -> None:
         """Ask for what is due, begin what nobody works on, and give a sign of life."""
         settings = self._settings
         async with session_scope(self._engine) as session:
-            if self._prune_at <= (time := asyncio.get_running_loop().time()):
+            if self._prune_at <= (moment := asyncio.get_running_loop().time()):
                 now = settings.now()
                 pruned = await receipts.prune(session, now=now) + await idempotency.prune(session, now=now)
-                self._prune_at = time if pruned else time + PRUNE_SECONDS
+                self._prune_at = moment if pruned else moment + PRUNE_SECONDS
             waiting = await run_queries.active(session)
             if not self._ended.issuperset(self._wanted()):  # it reads all runs that ever were
                 self._ended = await run_queries.ended(session)
-            for portal, subject in self._to_ask_for({(p, s) for _, p, s in waiting}, self._ended):
+            asked = self._to_ask_for({(p, s) for _, p, s in waiting}, self._ended)
+            if await self._capture_due(session, waiting):
+                asked.append(CAPTURES)
+            for portal, subject in asked:
                 with suppress(runs.RunActive):  # another worker was quicker
                     run_id = await runs.request(
                         session,
@@ -131,7 +139,7 @@ class Worker:
             detail = json.dumps({"pulling": [f"{portal}/{subject}" for portal, subject in self._tasks]})
             await queue.beat(session, NAME, now=settings.now(), detail=detail)
         for run_id, portal, subject in waiting:
-            if (portal, subject) not in self._tasks and runs.configured(portal, settings):
+            if (portal, subject) not in self._tasks and runs.configured(portal, subject, settings):
                 self._begin(run_id, portal, subject)
 
     def _to_ask_for(
@@ -152,12 +160,36 @@ class Worker:
             self._due[key] = now + self._settings.sync_interval_seconds
         return asked
 
+    async def _capture_due(self, session: AsyncSession, waiting: list[tuple[int, Portal, Subject]]) -> bool:
+        """Whether today's capture is due: after the units have come once, for they say whose figures these are."""
+        now = self._settings.now()
+        today = local_day(now)
+        if (
+            not runs.configured(*CAPTURES, self._settings)
+            or self._captured_on == today
+            or now < capture_plan.start_of(today)
+            or any((portal, subject) == CAPTURES for _, portal, subject in waiting)
+            or not self._ended.issuperset(self._wanted())
+            or await capture_circuit.is_open(session)
+        ):
+            return False
+        tried = await run_queries.ended_since(session, *CAPTURES, since=datetime.combine(today, time(), TZ))
+        if any(each.state == "done" for each in tried):
+            self._captured_on = today
+        return capture_plan.is_due(
+            now,
+            [
+                capture_plan.Tried(each.state == "done", each.finished_at, "PortalLimited" in each.error)
+                for each in tried
+            ],
+        )
+
     def _wanted(self) -> list[tuple[Portal, Subject]]:
         settings = self._settings
         return [
             (portal, subject)
             for portal, subject in ORDER
-            if runs.configured(portal, settings)
+            if runs.configured(portal, subject, settings)
             and (settings.national_list or (portal, subject) != (Portal.NATIONAL, Subject.DOSSIERS))
         ]
 

@@ -47,13 +47,17 @@ class PortalAway(Unavailable):
 
 
 class PortalBlocked(Unavailable):
-    """A page for people came where JSON was asked for, or has come so often that we do not ask (`is_open`)."""
+    """A page for people came where JSON was asked for, or has come so often that we do not ask (`is_open`).
+    `status`: of HTTP, where the block had one."""
 
     is_open: bool = False
+    status: int | None = None
 
 
 class PortalAnswerInvalid(Unavailable):
-    """The body is not the JSON that the protocol promises."""
+    """The body is not the JSON that the protocol promises. `status`: of HTTP, where it is told."""
+
+    status: int | None = None
 
 
 class PortalRefused(Unavailable):
