@@ -1,9 +1,9 @@
 """A full recount, against one bare GROUP BY unit, procedure, month over the copies that count.
 
-The dossiers are those of benchmarks/lives.py: three copies each, one in eleven with supplements, no appointment or copies
-that differ. Two recounts are timed: of assessments that are right already, as `chiso recount` finds them (everything is
-read, judged and held against what is stored, nothing is written), and from nothing (all of it is written). The baseline
-is timed before and after; medians.
+The dossiers are those of benchmarks/lives.py: three copies each; one in eleven has supplements, no appointment, or
+copies that differ, and is judged by itself. Two recounts are timed: of assessments that are right already, as
+`chiso recount` finds them (all is read, judged and held against what is stored, nothing is written), and from nothing
+(all is written). The baseline is timed before each; medians.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from shared.vocabulary import Consumer
 BATCH = 25_000
 """Dossiers of one pass; bounds the memory."""
 
-_AT_LARGE = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off"
+_AT_LARGE = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL enable_mergejoin = off"
 """Whole tables are joined: in memory, and without compiling first."""
 
 _KEY = "basis, period, unit_code, procedure_code"
@@ -77,8 +77,9 @@ class Difference(NamedTuple):
 
 
 async def recount(session: AsyncSession, *, now: datetime) -> int:
-    """Judge every dossier anew and rebuild the tally, in the session's transaction. Returns the number of
-    dossiers. Workers wait meanwhile; readers see the old figures until it is committed."""
+    """Judge every dossier anew, in bulk where they are alike (plain.py), and rebuild the tally, in the session's
+    transaction. Returns the number of dossiers. Workers wait meanwhile; readers see the old figures until it is
+    committed."""
     connection = await driver(session)
     await connection.execute("LOCK TABLE assessment IN EXCLUSIVE MODE")
     await connection.execute(_AT_LARGE)

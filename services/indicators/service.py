@@ -39,10 +39,10 @@ async def assess_codes(
     session: AsyncSession, *, codes: Sequence[str], now: datetime, tally: bool = True
 ) -> None:
     """Judge these dossiers (distinct codes, in order) on both bases and store what differs. Without `tally`
-    the counts are left for the caller to rebuild. The session's transaction holds the locks until it
-    ends."""
+    the counts are left for the caller to rebuild, who holds the whole table: then no row is locked, and heads are
+    written only where they say something new. The session's transaction holds the locks until it ends."""
     connection = await driver(session)
-    heads = await _lock(connection, codes)
+    heads = await _lock(connection, codes, rows=tally)
     now = await not_before_opened(connection, now)
     units = await unit_tree(connection)
     facts = await facts_of(connection, codes)
@@ -59,7 +59,7 @@ async def assess_codes(
     await _write(connection, changes)
     if tally:
         await _add(connection, differences(changes))
-    await _write_heads(connection, heads, judged, now)
+    await _write_heads(connection, heads, judged, now, all_counted=tally)
     coming = {
         (code, head.wake_at)
         for code, each in judged.items()
@@ -101,8 +101,15 @@ def differences(changes: Iterable[Change]) -> dict[Cell, list[int]]:
 _ZEROS = (0,) * len(COLUMNS)
 
 
-async def _lock(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[tuple[str, str], Head]:
-    """Make sure of the head rows (each code has both) and lock them, in key order. Returns them as they are."""
+_HEADS = "SELECT code, basis, source, open, wake_at FROM assessment WHERE code = ANY($1::text[])"
+_LOCKED = " ORDER BY code, basis FOR UPDATE"
+
+
+async def _lock(
+    connection: asyncpg.Connection, codes: Sequence[str], *, rows: bool
+) -> dict[tuple[str, str], Head]:
+    """Make sure of the head rows (each code has both) and lock them, in key order, unless the caller has locked the
+    table. Returns them as they are."""
     await connection.execute(
         "INSERT INTO assessment (code, basis, source, open) SELECT code, basis, $3, false"
         " FROM unnest($1::text[]) AS c(code), unnest($2::text[]) AS b(basis)"
@@ -112,12 +119,11 @@ async def _lock(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[tu
         [basis.value for basis in Basis],
         Source.NO_COPY.value,
     )
-    rows = await connection.fetch(
-        "SELECT code, basis, source, open, wake_at FROM assessment WHERE code = ANY($1::text[])"
-        " ORDER BY code, basis FOR UPDATE",
+    found = await connection.fetch(
+        _HEADS + _LOCKED if rows else _HEADS,
         codes,
     )
-    return {(row[0], row[1]): Head(*row[2:]) for row in map(tuple, rows)}
+    return {(row[0], row[1]): Head(*row[2:]) for row in map(tuple, found)}
 
 
 async def not_before_opened(connection: asyncpg.Connection, now: datetime) -> datetime:
@@ -181,10 +187,16 @@ async def _write_heads(
     old: Mapping[tuple[str, str], Head],
     judged: Mapping[str, Judged],
     now: datetime,
+    *,
+    all_counted: bool,
 ) -> None:
     """The moment of the judgement stands in the row of the counted basis, for both; the other is written only where it
-    says something new."""
-    heads = [(code, _COUNTED, *each.counted, now) for code, each in judged.items()]
+    says something new. A row that was just made says NO_COPY: of the counted basis it is written for its moment."""
+    heads = [
+        (code, _COUNTED, *each.counted, now)
+        for code, each in judged.items()
+        if all_counted or each.counted != old[code, _COUNTED] or each.counted.source is Source.NO_COPY
+    ]
     heads += [
         (code, _PROVINCIAL, *each.provincial, now)
         for code, each in judged.items()

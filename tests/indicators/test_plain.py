@@ -165,7 +165,7 @@ async def test_the_mass_is_judged_by_its_shape(engine: AsyncEngine) -> None:
         "known": make.ALL_KNOWN, "version": NOW, "status": 9, "cancelled": False, "facts": 0, "facts_known": 0,
         "received_at": moment("2026-07-20 10:00"), "due_at": moment("2026-08-03 17:00"), "unit_code": "H31.135",
     }  # fmt: skip
-    drawn = [
+    drawn: list[Any] = [
         (
             usual | {"finished_at": moment("2026-08-02 10:00") + timedelta(seconds=n)},
             set(Portal),
