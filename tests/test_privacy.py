@@ -287,6 +287,62 @@ def steps() -> list[Any]:
     return items
 
 
+def petitions() -> Iterator[Any]:
+    """Items of POST /v1/petitions with marks in every place that is not one for a unit's name."""
+    serials = iter(range(1, 10_000))
+
+    def item(**fields: Any) -> dict[str, Any]:
+        return {
+            "code": f"PAKN.20260803.{next(serials):04d}",
+            "kind": "tthc",
+            "unit_name": CONTROL,
+            "sent_at": "2026-08-03T09:30:00+07:00",
+        } | fields
+
+    yield item(sender=MARKS, content=list(MARKS.values()))
+    for mark in MARKS.values():
+        yield item(**{mark: mark})
+        for field in item():
+            yield item(**{field: [mark]})
+            yield item(**{field: {mark: mark}})
+        for field in (
+            "code",
+            "kind",
+            "dossier_code",
+            "repeats_code",
+            "likes",
+            "dislikes",
+            "received_at",
+            "updated_at",
+        ):
+            yield item(**{field: mark})
+            yield item(**{field: f"{mark}\x00"})
+            yield item(**{field: mark * 40})
+        yield item(unit_name=f"UBND {mark}", kind="x")
+        yield mark
+
+
+def ratings() -> list[Any]:
+    """DongBoDanhGia (portals.md §1.3)."""
+    good = {
+        "NgayTongHop": "8-2026",
+        "TongSoNguoiDanhGia": "3",
+        "PhanTramDanhGia": {"RatHaiLong": "100"},
+        "MaThuTuc": "1.001612",
+        "Madonvi": "H31.135",
+        "TenDonVi": CONTROL,
+    }
+    items: list[Any] = [good | {"NguoiDanhGia": MARKS, "YKien": MARKS["name"]}]
+    for mark in MARKS.values():
+        items += [good | {field: bad} for field in good for bad in ([mark], {mark: mark}, f"{mark}\x00")]
+        items += [
+            good | {field: mark}
+            for field in ("NgayTongHop", "TongSoNguoiDanhGia", "PhanTramDanhGia", "MaThuTuc")
+        ]
+        items += [good | {"PhanTramDanhGia": {"HaiLong": mark}}, good | {"TenDonVi": mark}, mark]
+    return items
+
+
 class Doors:
     """What is sent to the API, and everything that it says."""
 
@@ -326,6 +382,14 @@ async def push(doors: Doors) -> None:
     await doors.send("POST", "/v1/dossiers", content=b"\n".join(raw), headers=ndjson)
 
 
+async def complain(doors: Doors) -> None:
+    answer = await doors.send("POST", "/v1/petitions", json=list(petitions()))
+    assert answer.json()["counts"]["accepted"] > 0
+    assert answer.json()["counts"]["rejected"] > 100
+    for line in broken(b"{}"):
+        await doors.send("POST", "/v1/petitions", content=b"[" + line + b"]")
+
+
 async def integrate(doors: Doors) -> None:
     async def call(path: str, content: Any) -> httpx.Response:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -336,7 +400,11 @@ async def integrate(doors: Doors) -> None:
         await call("login", f'{{"username": "{mark}'.encode())
         await call("login", [mark])
     session = (await call("login", {"username": doors.key_id, "password": doors.key})).json()["session"]
-    for service, data in (("DongBoHoSoMC", messages(9000)), ("CapNhatTienDoHoSoMC", steps())):
+    for service, data in (
+        ("DongBoHoSoMC", messages(9000)),
+        ("CapNhatTienDoHoSoMC", steps()),
+        ("DongBoDanhGia", ratings()),
+    ):
         asked = {"session": session, "service": service, "isUpdating": "True", "data": data}
         assert (await call("integration", asked)).json()["error_code"] == "-1", (
             "some are stored, most refused"
@@ -570,6 +638,7 @@ async def test_marked_values_are_found_nowhere(
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
             doors = Doors(http, keys)
             await push(doors)
+            await complain(doors)
             await integrate(doors)
             await upload(doors)
             with running(world) as sandbox:
@@ -596,9 +665,10 @@ async def test_marked_values_are_found_nowhere(
     assert CONTROL in rows["dossier"], "what is taken is found"
     assert OFFICER in rows["dossier_step"]
     assert "H31.135-260803-7000" in rows["dossier"], "the hand-made province was read"
-    assert all(door in rows["quarantine"] for door in ("dossiers", "dvcqg", "pull", "list")), (
-        "each door refused some"
-    )
+    doors_of_refusals = ("dossiers", "petitions", "ratings", "dvcqg", "pull", "list")
+    assert all(door in rows["quarantine"] for door in doors_of_refusals), "each door refused some"
+    assert CONTROL in rows["petition"]
+    assert "H31.135" in rows["citizen_rating"]
     assert "route=/v1/dossiers" in api.said(), "the API's log is its log"
     places = {f"table {name}": content for name, content in rows.items()} | {
         "answers": "\n".join(doors.said),

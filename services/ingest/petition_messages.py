@@ -21,7 +21,8 @@ Value = str | int | None
 _CODE = re.compile(r"(?![0-9]{9,}$)[A-Za-z0-9][A-Za-z0-9._/-]{0,59}")
 """No form of these codes has been published. Nine digits and more alone could be an identity or a phone number."""
 _DOSSIER_CODE = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])[A-Za-z0-9._/-]+")
-_MOST = 1_000_000_000
+_MOST = 1_000_000
+"""Likes that are believed: a phone number is more."""
 _KINDS = frozenset(kind.value for kind in PetitionKind)
 TIMES = (
     "sent_at",
@@ -171,9 +172,11 @@ def _number(value: Value, field: str) -> int:
     told = str(value).strip() if value is not None else ""
     if not told:
         return 0
-    if not (told.isascii() and told.isdecimal() and len(told) <= 10 and int(told) <= _MOST):
+    if not (told.isascii() and told.isdecimal() and len(told) <= 7 and int(told) <= _MOST):
         raise Refused(
-            field, f"{field}: cần số nguyên không âm.", f"{field}: expected a whole number, 0 or above"
+            field,
+            f"{field}: cần số nguyên từ 0 đến 1.000.000.",
+            f"{field}: expected a whole number from 0 to 1,000,000",
         )
     return int(told)
 

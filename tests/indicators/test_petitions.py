@@ -196,7 +196,7 @@ async def test_ratings_are_weighed_by_those_who_rated(session: AsyncSession) -> 
         month: str, agency: str, raters: int, *shares: str | None, procedure: str = "1.001612"
     ) -> RatingRow:
         told = [None if share is None else Decimal(share) for share in shares]
-        return RatingRow(month, agency, procedure, "UBND phường Sơn Nam", raters, *told)  # type: ignore[arg-type]
+        return RatingRow(month, agency, procedure, "UBND phường Sơn Nam", raters, *told)
 
     await accept_ratings(
         session,

@@ -91,7 +91,7 @@ async def test_the_later_arrival_stands_and_a_repetition_changes_nothing(
 
 
 async def test_what_is_wrong_is_named_and_the_rest_is_stored(portal: Portal, engine: AsyncEngine) -> None:
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"NgayTongHop": "13-2026"},
         {"NgayTongHop": "12-2026"},
         {"TongSoNguoiDanhGia": "nhiều"},

@@ -58,7 +58,8 @@ _item = msgspec.json.Decoder(RatingItem).decode
 _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _MONTH = re.compile(r"(0?[1-9]|1[0-2])[-/.](20[0-9]{2})")
 _SHARE = re.compile(r"([0-9]{1,3})(?:[.,]([0-9]{1,10}))?\s*%?")
-_MOST_RATERS = 100_000_000
+_MOST_RATERS = 1_000_000
+"""Of one month that are believed: a phone number is more."""
 
 
 def ratings(body: bytes, data: bytes | msgspec.Raw, *, now: datetime) -> Iterator[RatingRow | Refusal]:
@@ -139,11 +140,11 @@ def _month(value: Text, now: datetime) -> str:
 
 def _raters(value: Text) -> int:
     told = str(value).strip()
-    if not (told.isascii() and told.isdecimal() and len(told) <= 9 and int(told) <= _MOST_RATERS):
+    if not (told.isascii() and told.isdecimal() and len(told) <= 7 and int(told) <= _MOST_RATERS):
         raise Refused(
             "TongSoNguoiDanhGia",
-            "TongSoNguoiDanhGia: cần số nguyên không âm.",
-            "TongSoNguoiDanhGia: expected a whole number, 0 or above",
+            "TongSoNguoiDanhGia: cần số nguyên từ 0 đến 1.000.000.",
+            "TongSoNguoiDanhGia: expected a whole number from 0 to 1,000,000",
         )
     return int(told)
 
