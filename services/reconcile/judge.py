@@ -307,5 +307,8 @@ def officer_missing(case: Case) -> Verdict:
 def officer_title_missing(case: Case) -> Verdict:
     if not case.b.knows(Known.OFFICER_TITLE):
         return UNKNOWN
-    title = case.b.officer_title or ""
-    return CLEAR if any(sign.isalpha() for sign in title) else FOUND
+    return CLEAR if has_title(case.b.officer_title or "") else FOUND
+
+
+def has_title(text: str) -> bool:
+    return any(sign.isalpha() for sign in text)

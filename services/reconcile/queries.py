@@ -49,14 +49,6 @@ async def proofs(session: AsyncSession, codes: Sequence[str]) -> dict[str, Proof
     }
 
 
-async def codes_after(session: AsyncSession, after: str, limit: int) -> list[str]:
-    """The next dossier codes in key order."""
-    rows = await (await driver(session)).fetch(
-        "SELECT DISTINCT code FROM dossier WHERE code > $1 ORDER BY code LIMIT $2", after, limit
-    )
-    return [row["code"] for row in rows]
-
-
 async def decisions(session: AsyncSession, *, known_at: datetime | None = None) -> list[Decision]:
     """The decisions that hold now, or that were believed at `known_at`, with their rows in order."""
     connection = await driver(session)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from services.reconcile import judge
+from services.reconcile import judge, sieves
 from services.reconcile.copies import Copy
 from services.reconcile.judge import Case, Verdict
 from shared.calendar import TZ
-from shared.vocabulary import STATUS_NAMES, DossierStatus, Portal
+from shared.vocabulary import STATUS_NAMES, DossierStatus, Known, Portal
 
 Responsible = Literal["unit", "department", "vnpt", "centre"]
 RESPONSIBLE_NAMES: dict[str, str] = {
@@ -39,7 +39,8 @@ class Rule:
     looks_at: "dossier" (is it there at all), "copy" (each by itself), "pair" (two copies), "officer" (the copy
     that makes the officer public). reads: the Copy field whose values are told. unknown: what not knowing
     means, in words. clock: which part's version says whether the receiving side could have known ("status":
-    the newest step counts too). responsible: of a copy beyond the province it is the synchronisation.
+    the newest step counts too). sieve: which dossiers a full comparison has to judge for this rule (sieves.py).
+    responsible: of a copy beyond the province it is the synchronisation.
     """
 
     kind: str
@@ -51,11 +52,19 @@ class Rule:
     responsible: Responsible
     source: str
     judge: Callable[[Case], Verdict]
+    sieve: str
     reads: str
     clock: Literal["head", "status"] = "head"
 
 
 _END_UNKNOWN = "Một bản không cho biết ngày kết thúc, ngày tiếp nhận hoặc trạng thái: không kết luận."
+_IMPOSSIBLE = " OR ".join(
+    (
+        sieves.DATES_IMPOSSIBLE,
+        sieves.lacks_in_state("received_at", Known.RECEIVED_AT, judge.NEEDS_RECEIPT),
+        sieves.lacks_in_state("finished_at", Known.FINISHED_AT, judge.NEEDS_END),
+    )
+)
 _FIELD_UNKNOWN = "Một trong hai bản không cho biết trường này: không kết luận."
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -69,6 +78,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R11; portals.md §1.9 (4)",
         judge=judge.possible_duplicate,
+        sieve=sieves.PROVED_ABSENT,
         reads="received_at",
     ),
     Rule(
@@ -81,6 +91,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R11; portals.md §1.3, §1.9 (10); architecture.md §4",
         judge=judge.missing_on_national,
+        sieve=sieves.PROVED_ABSENT,
         reads="received_at",
     ),
     Rule(
@@ -93,6 +104,7 @@ RULES: tuple[Rule, ...] = (
         responsible="unit",
         source="R11; portals.md §1.9 (4); architecture.md §4",
         judge=judge.missing_on_provincial,
+        sieve=sieves.NOT_AT_HOME,
         reads="received_at",
     ),
     Rule(
@@ -105,6 +117,7 @@ RULES: tuple[Rule, ...] = (
         responsible="unit",
         source="R4, R11; portals.md §1.9 (15)",
         judge=judge.impossible_record,
+        sieve=_IMPOSSIBLE,
         reads="finished_at",
     ),
     Rule(
@@ -117,6 +130,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R4, R11; portals.md §1.9 (1)",
         judge=judge.status_overwritten,
+        sieve=sieves.STATES_DIFFER,
         reads="status",
         clock="status",
     ),
@@ -130,6 +144,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R11; portals.md §1.6",
         judge=judge.status_differs,
+        sieve=sieves.STATES_DIFFER,
         reads="status",
         clock="status",
     ),
@@ -143,6 +158,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R4, R11; portals.md §1.9 (3, 11)",
         judge=judge.appointment_missing,
+        sieve=sieves.APPOINTMENTS_DIFFER,
         reads="due_at",
     ),
     Rule(
@@ -156,6 +172,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R4, R11; portals.md §1.9 (13)",
         judge=judge.appointment_invented,
+        sieve=sieves.APPOINTMENTS_DIFFER,
         reads="due_at",
     ),
     Rule(
@@ -168,6 +185,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R4, R11; portals.md §1.9 (11)",
         judge=judge.appointment_differs,
+        sieve=sieves.APPOINTMENTS_DIFFER,
         reads="due_at",
     ),
     Rule(
@@ -180,6 +198,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R11; portals.md §1.9 (2)",
         judge=judge.end_stamped_as_receipt,
+        sieve=sieves.ENDS_DIFFER,
         reads="finished_at",
     ),
     Rule(
@@ -192,6 +211,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R4, R11; portals.md §1.9 (14)",
         judge=judge.processing_date_is_push_time,
+        sieve=sieves.ENDS_DIFFER,
         reads="finished_at",
     ),
     Rule(
@@ -204,6 +224,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R4, R11; portals.md §1.9 (2, 14)",
         judge=judge.end_differs,
+        sieve=sieves.ENDS_DIFFER,
         reads="finished_at",
     ),
     Rule(
@@ -216,6 +237,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R11; portals.md §4, §5",
         judge=judge.procedure_differs,
+        sieve=sieves.values_differ("procedure_code", Known.PROCEDURE),
         reads="procedure_code",
     ),
     Rule(
@@ -228,6 +250,7 @@ RULES: tuple[Rule, ...] = (
         responsible="vnpt",
         source="R11; portals.md §1.4 (DonViXuLy là tên), architecture.md §4",
         judge=judge.unit_differs,
+        sieve=sieves.UNITS_DIFFER,
         reads="unit_code",
     ),
     Rule(
@@ -240,6 +263,7 @@ RULES: tuple[Rule, ...] = (
         responsible="unit",
         source="R4 (45/VPUB); portals.md §1.5",
         judge=judge.officer_missing,
+        sieve=sieves.text_judged("officer", Known.OFFICER, "officers"),
         reads="officer",
     ),
     Rule(
@@ -252,6 +276,7 @@ RULES: tuple[Rule, ...] = (
         responsible="unit",
         source="R4 (45/VPUB); portals.md §1.5",
         judge=judge.officer_title_missing,
+        sieve=sieves.text_judged("officer_title", Known.OFFICER_TITLE, "titles"),
         reads="officer_title",
     ),
 )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.reconcile import queries, service
+from services.reconcile import queries, service, sieve
+from services.reconcile.parameters import parameters_on
 from shared import queue
+from shared.calendar import local_day
 from shared.db import create_engine, session_scope
 from shared.settings import Settings, get_settings
 from shared.vocabulary import Consumer
 
 BATCH = 1000
+NOTED = 20
+"""Times as many comparison rows are written at once where nothing has to be judged."""
 
 
 async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
@@ -31,23 +36,39 @@ async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None
 
 
 async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int = BATCH) -> dict[str, int]:
-    """Compare every dossier and the procedures, a transaction a batch. Returns how many findings opened,
-    reopened, changed and resolved, and `compared`. Each batch is judged at its own moment: by the moment of the
+    """Compare every dossier and the procedures: one pass that reads all copies says which could have a finding, or have
+    one (sieve.py); only these are judged, a transaction a batch, two batches at a time. Returns how many findings
+    opened, reopened, changed and resolved, and `compared`. Each batch is judged at its own moment: by the moment of the
     start, a comparison of hours would resolve what a worker has opened meanwhile."""
     province = get_settings().province_code
-    totals: Counter[str] = Counter()
-    after = ""
-    while True:
+    async with session_scope(engine) as session:
+        now = clock()
+        sifted = await sieve.sift(session, now=now, parameters=parameters_on(local_day(now), province))
+    totals = Counter(compared=sifted.dossiers)
+    noted: set[str] = set()
+    for codes in _batches(sifted.codes if sifted.new else (), batch * NOTED):
         async with session_scope(engine) as session:
-            codes = await queries.codes_after(session, after, batch)
-            totals.update(await service.compare_dossiers(session, codes, now=clock(), province=province))
-        totals["compared"] += len(codes)
-        if len(codes) < batch:
-            break
-        after = codes[-1]
+            noted |= await sieve.note(session, codes, sifted, now=clock())
+    batches = _batches([code for code in sifted.codes if code not in noted], batch)
+
+    async def judge() -> None:
+        for codes in batches:
+            async with session_scope(engine) as session:
+                totals.update(await service.compare_dossiers(session, codes, now=clock(), province=province))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(judge())
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
     async with session_scope(engine) as session:
         totals.update(await service.reconcile_procedures(session, now=clock(), province=province))
     return dict(totals)
+
+
+def _batches(codes: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (codes[at : at + size] for at in range(0, len(codes), size))
 
 
 async def run(settings: Settings) -> None:

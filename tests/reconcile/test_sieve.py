@@ -1,0 +1,225 @@
+"""The full comparison looks only at what its sieve lets through; that is never less than what the rules object to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.reconcile import service, sieve, sieves, worker
+from services.reconcile.rules import RULES
+from shared.db import driver, session_scope
+from shared.models import Change, Comparison, Dossier, Finding, FindingEvent, Presence, SyncState
+from shared.vocabulary import Known, Portal, UnitVia
+from tests.reconcile.test_worker import ALL, COPY, HOUR, START, open_findings, put
+
+NOW = START + 48 * HOUR
+SECOND = timedelta(seconds=1)
+
+
+def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([usual] * 4 + list(others))
+
+
+def near(moment: datetime) -> st.SearchStrategy[Any]:
+    """A moment, or one at the edges of what the rules tell apart from it, or none, or one to come."""
+    offsets = (59, 60, 61, -60, -61, 86_400, 3600, -3600)
+    return mostly(moment, *(moment + each * SECOND for each in offsets), None, NOW + HOUR, NOW + 300 * SECOND)
+
+
+copies = st.fixed_dictionaries(
+    {},
+    optional={
+        "known": mostly(ALL, *(ALL & ~int(bit) for bit in Known), 0),
+        "version": mostly(START, START + HOUR, NOW, None),
+        "source_system": mostly("province", "ministry"),
+        "procedure_code": mostly("1.001612", "2.000720", None),
+        "unit_code": mostly("H31.135", "H31.136", None),
+        "unit_name": mostly("UBND phường Phố Hiến", "x" * 50, None),
+        "unit_via": mostly("alias", *UnitVia),
+        "status": st.sampled_from([4, 4, 5, 9, 10, None]),
+        "cancelled": mostly(False, False, True),
+        "received_at": near(START),
+        "due_at": near(START + 72 * HOUR),
+        "finished_at": near(START + 24 * HOUR),
+        "officer": mostly(
+            "Trần Thị Mẫu", "", "-", None, "<null>", "cán  bộ", "CÁN BỘ một cửa", "Chuyên viên", "\u200bAdmin."
+        ),
+        "officer_title": mostly("Chuyên viên", "", "12", None),
+        "officer_at": mostly(START, None),
+        "step_status": mostly(None, 0, 4, 9),
+        "step_status_at": mostly(None, START, NOW),
+        "via": st.sampled_from(["push", "list"]),
+        "learnt_at": mostly(START, START + 24 * HOUR, START + 48 * HOUR),
+        "vanished_at": mostly(None, None, START),
+    },
+)  # fmt: skip
+dossiers = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "base": copies,
+            "provincial": copies,
+            "sent": copies,
+            "national": copies,
+            "asked_national": st.booleans(),
+            "asked_provincial": st.booleans(),
+        },
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+JUDGED = (Finding.code, Finding.kind, Finding.key, Finding.state, Finding.evidence, Finding.times_opened)
+ROWS = [column for column in Comparison.__table__.columns if column.key != "compared_at"]
+
+
+async def fill(engine: AsyncEngine, told: list[dict[str, Any]], through: datetime | None) -> list[str]:
+    codes = [f"H31.135-260803-{n:04d}" for n in range(len(told))]
+    async with session_scope(engine) as session:
+        for table in (Change, FindingEvent, Finding, Comparison, Presence, SyncState, Dossier):
+            await session.execute(delete(table))
+        for code, one in zip(codes, told, strict=True):
+            for portal in ("provincial", "sent", "national"):
+                if portal in one:
+                    values = COPY | {"learnt_at": START} | one.get("base", {}) | one[portal]
+                    await session.execute(insert(Dossier).values(code=code, portal=portal, **values))
+                if f"asked_{portal}" in one:
+                    proof = {"found": one[f"asked_{portal}"], "checked_at": NOW, "via": "lookup"}
+                    await session.execute(insert(Presence).values(code=code, portal=portal, **proof))
+        if through is not None:
+            state = {"portal": "provincial", "subject": "dossiers", "updated_at": through}
+            await session.execute(insert(SyncState).values(complete_through=through, **state))
+    return codes
+
+
+async def stored(engine: AsyncEngine, codes: list[str]) -> tuple[list[Any], list[Any]]:
+    """What has been judged, and the comparison rows, each in order."""
+    async with session_scope(engine) as session:
+        found = await session.execute(select(*JUDGED).where(Finding.code.in_(codes)).order_by(*JUDGED[:3]))
+        rows = await session.execute(
+            select(*ROWS).where(Comparison.copies > 0, Comparison.code.in_(codes)).order_by(Comparison.code)
+        )
+        return [tuple(row) for row in found], [tuple(row) for row in rows]
+
+
+slow = hypothesis_settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+throughs = st.sampled_from([None, START, START + 24 * HOUR, NOW])
+
+
+@given(before=dossiers, told=dossiers, through=throughs, already=st.booleans())
+@slow
+async def test_what_is_left_out_has_nothing_to_say(
+    engine: AsyncEngine,
+    before: list[dict[str, Any]],
+    told: list[dict[str, Any]],
+    through: datetime | None,
+    already: bool,
+) -> None:
+    """With nothing compared before, and after other copies than these had been: as when every code is compared."""
+    if already:  # the same dossiers, and then all of them told otherwise without a word to the queue
+        earlier = await fill(engine, before, through)
+        async with session_scope(engine) as session:
+            await service.compare_dossiers(session, earlier, now=START)
+        async with session_scope(engine) as session:
+            kept = [
+                (
+                    table,
+                    [dict(row._mapping) for row in await session.execute(select(*table.__table__.columns))],
+                )
+                for table in (Comparison, Finding, FindingEvent)
+            ]
+    codes = await fill(engine, told, through)
+    ends = []
+    for sifted in (True, False):
+        async with session_scope(engine) as session:
+            for table in (Change, FindingEvent, Finding, Comparison):
+                await session.execute(delete(table))
+            for table, rows in kept if already else ():
+                if rows:
+                    await session.execute(insert(table), rows)
+        if sifted:
+            assert (await worker.full(engine, lambda: NOW, batch=2))["compared"] == sum(
+                bool({"provincial", "sent", "national"} & one.keys()) for one in told
+            )
+        else:
+            async with session_scope(engine) as session:
+                await service.compare_dossiers(session, codes, now=NOW)
+        ends.append(await stored(engine, codes))
+    assert ends[0] == ends[1]
+
+
+async def test_equal_copies_are_left_out_and_a_difference_is_not(engine: AsyncEngine) -> None:
+    """Else the property would hold of a sieve that lets everything through."""
+    same = {portal.value: {} for portal in Portal}
+    differs = same | {"sent": {"due_at": START + 73 * HOUR}}
+    codes = await fill(engine, [same, differs], NOW)
+    parameters = worker.parameters_on(NOW.date(), "H31")
+    async with session_scope(engine) as session:
+        sifted = await sieve.sift(session, now=NOW, parameters=parameters)
+    assert (sifted.dossiers, sifted.new, sifted.codes) == (2, 2, codes)
+    assert (await worker.full(engine, lambda: NOW))["opened"] == 2
+    async with session_scope(engine) as session:
+        sifted = await sieve.sift(session, now=NOW, parameters=parameters)
+    assert (sifted.dossiers, sifted.new, sifted.codes) == (2, 0, codes[1:]), "it has an open finding"
+
+
+@pytest.mark.parametrize(
+    "change", [{"copies": 7}, {"unit_code": "H31.1"}, {"wake_at": NOW}, {"pairing": 2}, {"received_at": None}]
+)
+async def test_a_comparison_row_that_says_otherwise_is_mended(
+    engine: AsyncEngine, change: dict[str, Any]
+) -> None:
+    codes = await fill(engine, [{"provincial": {}, "sent": {}}], None)
+    await worker.full(engine, lambda: NOW)
+    before = await stored(engine, codes)
+    async with session_scope(engine) as session:
+        await session.execute(update(Comparison).values(**change))
+    await worker.full(engine, lambda: NOW)
+    assert await stored(engine, codes) == before
+
+
+async def test_null_is_not_the_text_null(engine: AsyncEngine) -> None:
+    """One side has no value, the other the text `<null>`: tools that compare texts of rows take them for the same."""
+    code = "H31.135-260803-0001"
+    await put(engine, START, code, "provincial", due_at=None)
+    await put(engine, START, code, "sent", officer="<null>", officer_title=None)
+    await worker.full(engine, lambda: NOW)
+    found = {kind for _, kind, _ in await open_findings(engine)}
+    assert {"appointment_differs", "officer_title_missing"} <= found or "appointment_invented" in found
+
+
+async def test_values_do_not_run_into_each_other(engine: AsyncEngine) -> None:
+    """(`x|y`, `z`) against (`x`, `y|z`): the same text where columns are joined by a sign that values may hold."""
+    code = "H31.135-260803-0001"
+    await put(engine, START, code, "provincial", procedure_code="x|y", unit_code="z")
+    await put(engine, START, code, "sent", procedure_code="x", unit_code="y|z")
+    await worker.full(engine, lambda: NOW)
+    found = {kind for _, kind, _ in await open_findings(engine)}
+    assert found == {"procedure_differs", "unit_differs"}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.kind)
+async def test_each_rule_has_a_sieve_that_postgresql_reads(engine: AsyncEngine, rule: Any) -> None:
+    """A rule without one does not build; one that says nothing of its cases would pass nothing."""
+    assert rule.sieve.strip()
+    async with session_scope(engine) as session:
+        connection = await driver(session)
+        await connection.prepare(sieve.pass_sql([rule]))
+    every = replace(rule, sieve=sieves.EVERY)
+    codes = await fill(engine, [{portal.value: {} for portal in Portal}], None)
+    async with session_scope(engine) as session:
+        connection = await driver(session)
+        row = await connection.fetchrow(sieve.pass_sql([every]), NOW, HOUR, None, [], [])
+    assert row[2] == codes
