@@ -296,7 +296,7 @@ def item(each: Item, scope: Scope, units: UnitTree) -> schemas.ItemView:
         on_time=bool(each.bits & Bit.ON_TIME),
         done=bool(each.bits & Bit.DONE),
         undetermined=bool(each.bits & Bit.UNDETERMINED),
-        copy_counted=_copy(each.bits),
+        copy_counted=copy_counted(each.bits),
         reason=each.reason,
         why=explain(each.reason, each.bits, each.end_at, each.deadline_at).vi,
         end_at=each.end_at,
@@ -325,7 +325,7 @@ def item_row(each: Item, scope: Scope, units: UnitTree) -> tuple[object, ...]:
     )
 
 
-def _copy(bits: int) -> str:
+def copy_counted(bits: int) -> str:
     for bit, source in (
         (Bit.FROM_NATIONAL, Source.NATIONAL),
         (Bit.FROM_SENT_CONFIRMED, Source.SENT_CONFIRMED),

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from services.indicators import answers
+from services.indicators import answers, near_due
 from services.indicators import boards_schemas as shapes
 from services.indicators.boards import Place, together
+from services.indicators.near_due import Ahead
 from services.indicators.queries import Figures, Scope
 from services.indicators.rules import engine, scoring
 from services.indicators.rules.engine import RuleSet
@@ -17,9 +18,10 @@ from services.indicators.rules.scoring import GroupScored
 from services.indicators.rules.units import UnitTree
 from services.indicators.schemas import UnitView
 from shared import coverage
-from shared.calendar import Period
+from shared.calendar import Period, local_day
 from shared.errors import Invalid
 from shared.identifiers import is_within
+from shared.reasons import Bit
 from shared.vocabulary import IndicatorGroup
 
 LEVELS: dict[shapes.Level, str] = {"department": "Sở, ban, ngành", "commune": "Xã, phường, đặc khu"}
@@ -171,3 +173,35 @@ def board_rows(view: shapes.ScoreboardView) -> Iterator[tuple[object, ...]]:
                 *(each.points for each in row.groups), row.total, row.rating, row.dossiers, row.on_time, row.overdue,
                 row.undetermined,
             )  # fmt: skip
+
+
+NEAR_DUE_HEADER = (
+    "Mã hồ sơ", "Mã đơn vị", "Đơn vị", "Mã thủ tục", "Thủ tục", "Hạn", "Còn (ngày làm việc)", "Còn (giờ làm việc)",
+    "Vì sao",
+)  # fmt: skip
+
+
+def near_due_item(each: Ahead, now: datetime, units: UnitTree) -> shapes.NearDueItemView:
+    remaining = near_due.left(now, each.due_at)
+    return shapes.NearDueItemView(
+        code=each.code,
+        unit_code=each.unit_code,
+        unit_name=units.name(each.unit_code, local_day(now)),
+        procedure_code=each.procedure_code or None,
+        procedure_name=each.procedure_name,
+        due_at=each.due_at,
+        by_maximum=bool(each.bits & Bit.BY_MAXIMUM),
+        working_days_left=remaining.days,
+        working_hours_left=remaining.hours,
+        on_time=bool(each.bits & Bit.ON_TIME),
+        copy_counted=answers.copy_counted(each.bits),
+        why=near_due.why(each, remaining),
+    )
+
+
+def near_due_row(view: shapes.NearDueItemView) -> tuple[object, ...]:
+    """A row under NEAR_DUE_HEADER."""
+    return (
+        view.code, view.unit_code, view.unit_name, view.procedure_code, view.procedure_name, view.due_at,
+        view.working_days_left, view.working_hours_left, view.why,
+    )  # fmt: skip

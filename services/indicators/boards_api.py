@@ -9,16 +9,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from services.indicators import boards, queries
+from services.indicators import boards, near_due, queries
 from services.indicators import boards_answers as answers
 from services.indicators.api import PeriodText, Reader, UnitCode, json_response, scope_of
-from services.indicators.boards_schemas import Level, RankBy, ScoreboardView
+from services.indicators.boards_schemas import Level, NearDueView, RankBy, ScoreboardView
 from services.indicators.rules import engine
+from services.indicators.rules.units import UnitTree
 from shared import coverage
-from shared.answers import csv_response, etag_for, not_modified, wants_csv
+from shared.answers import (
+    LIMIT,
+    csv_response,
+    decode_cursor,
+    encode_cursor,
+    etag_for,
+    not_modified,
+    wants_csv,
+)
+from shared.calendar import TZ
 from shared.db import Session
+from shared.errors import Invalid
 from shared.problems import responses
-from shared.vocabulary import Basis
+from shared.vocabulary import Basis, Consumer
 
 router = APIRouter(prefix="/v1", tags=["indicators"])
 
@@ -71,3 +82,62 @@ async def read_scoreboard(
 async def _each(rows: Iterable[tuple[object, ...]]) -> AsyncIterator[tuple[object, ...]]:
     for row in rows:
         yield row
+
+
+@router.get(
+    "/near-due",
+    summary="Hồ sơ đang xử lý sắp đến hạn, tính theo ngày hẹn trả mà Cổng quốc gia dùng",
+    response_model=NearDueView,
+    responses=responses(401, 403, 404, 422, 503),
+)
+async def read_near_due(
+    request: Request,
+    session: Session,
+    principal: Reader,
+    unit: UnitCode = None,
+    within: Annotated[
+        str, Query(description="3d: by the end of the third working day from now; 8h: in eight working hours")
+    ] = "3d",
+    basis: Basis = Basis.COUNTED,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100,
+) -> Response:
+    """The soonest first, over the unit's subtree; with `Accept: text/csv` the whole list, streamed."""
+    now: datetime = request.app.state.settings.now()
+    units = await queries.units(session)
+    scope = scope_of(principal, units, unit, None, basis, now)
+    upto = near_due.until(within, now)
+    if wants_csv(request):
+        rows = _near_due_rows(
+            near_due.all_ahead(request.app.state.engine, scope, now=now, upto=upto), now, units
+        )
+        return csv_response(rows, answers.NEAR_DUE_HEADER, name=f"near-due-{within}-{scope.unit}")
+    after = _after(cursor) if cursor else (now, "")
+    page = await near_due.ahead(session, scope, after=after, upto=upto, limit=limit + 1)
+    covered = await coverage.read(session, now=now)
+    more = len(page) > limit
+    page = page[:limit]
+    view = NearDueView(
+        items=[answers.near_due_item(each, now, units) for each in page],
+        until=upto,
+        next=encode_cursor(page[-1].due_at.isoformat(), page[-1].code) if more else None,
+        pending_changes=covered.backlog[Consumer.INDICATORS].due,
+    )
+    etag = etag_for(view.model_dump_json())
+    return not_modified(request, etag) or json_response(view, etag)
+
+
+def _after(cursor: str) -> tuple[datetime, str]:
+    text, code = decode_cursor(cursor, str, str)
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(TZ), code
+    except (ValueError, OverflowError):
+        raise Invalid("Con trỏ trang (cursor) không đúng.", "Not a cursor of ours.", field="cursor") from None
+
+
+async def _near_due_rows(
+    found: AsyncIterator[near_due.Ahead], now: datetime, units: UnitTree
+) -> AsyncIterator[tuple[object, ...]]:
+    async for each in found:
+        yield answers.near_due_row(answers.near_due_item(each, now, units))

@@ -140,3 +140,52 @@ class ScoreboardView(BaseModel):
     boards: list[BoardView]
     coverage: CoverageView
     as_of: Moment | None
+
+
+class NearDueItemView(BaseModel):
+    """`due_at`: the appointment by which the nation judges. `working_days_left`: after today, up to and with its day;
+    `working_hours_left`: of working sessions. `on_time`: as it counts now."""
+
+    code: str
+    unit_code: str
+    unit_name: str | None
+    procedure_code: str | None
+    procedure_name: str | None
+    due_at: Moment
+    by_maximum: bool
+    working_days_left: int
+    working_hours_left: Decimal
+    on_time: bool
+    copy_counted: str
+    why: str
+
+
+class NearDueView(BaseModel):
+    """`until`: the last moment that `within` reaches."""
+
+    model_config = _example(
+        items=[
+            {
+                "code": "H31.135-261030-0012",
+                "unit_code": "H31.135",
+                "unit_name": "UBND phường Phố Hiến",
+                "procedure_code": "1.001612",
+                "procedure_name": "Đăng ký thành lập hộ kinh doanh",
+                "due_at": "2026-11-04T17:00:00+07:00",
+                "by_maximum": False,
+                "working_days_left": 2,
+                "working_hours_left": "23.0",
+                "on_time": True,
+                "copy_counted": "national",
+                "why": "Hẹn trả: 17:00 ngày 04/11/2026, còn 2 ngày làm việc (23,0 giờ làm việc); sau thời điểm đó"
+                " hồ sơ bị tính quá hạn.",
+            }
+        ],
+        until="2026-11-05T23:59:59.999999+07:00",
+        next=None,
+        pending_changes=0,
+    )
+    items: list[NearDueItemView]
+    until: Moment
+    next: str | None
+    pending_changes: int = Field(description="Changes that wait to be judged: their dossiers may be missing")

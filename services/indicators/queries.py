@@ -21,15 +21,13 @@ from shared.db import driver, session_scope
 from shared.reasons import Bit
 from shared.vocabulary import Basis, ProcedureFact
 
-_WITHIN = (
-    "unit_code >= $3 AND unit_code < $3 || '/' AND (unit_code = $3 OR starts_with(unit_code, $3 || '.'))"
-)
+WITHIN = "unit_code >= $3 AND unit_code < $3 || '/' AND (unit_code = $3 OR starts_with(unit_code, $3 || '.'))"
 """A subtree by its codes; the range is what the index can use."""
 
 
 OF_BASIS = "basis = ANY($1::text[])"
 """Its own rows, and those that stand for both."""
-_FOREIGN = {
+FOREIGN = {
     basis: int(bit)
     for basis, bit in (
         (Basis.COUNTED, Bit.FROM_PROVINCIAL),
@@ -90,7 +88,7 @@ SELECT {", ".join(f"coalesce(sum(t.{column}), 0)::bigint" for column in COUNTS)}
        max(t.as_of), sum(t.times), bit_xor(hashtextextended(t.procedure_code || f, 0))
 FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in COUNTS)},
              max(changed_at) AS as_of, sum(extract(epoch FROM changed_at)) AS times
-        FROM tally WHERE {OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
+        FROM tally WHERE {OF_BASIS} AND period = $2 AND {WITHIN} GROUP BY procedure_code) AS t
   LEFT JOIN procedure p ON p.code = t.procedure_code
   CROSS JOIN LATERAL (SELECT coalesce(p.facts, 0) AS f) AS facts
 """  # noqa: S608 - names of ours
@@ -134,7 +132,7 @@ _TIMES = f"""
 SELECT t.procedure_code, p.name, p.duration_unit, p.max_duration, t.handled, t.elapsed_seconds, t.working_seconds
 FROM (SELECT procedure_code, sum(handled)::bigint AS handled, sum(elapsed_seconds)::bigint AS elapsed_seconds,
              sum(working_seconds)::bigint AS working_seconds
-        FROM tally WHERE {OF_BASIS} AND period = $2 AND {_WITHIN} GROUP BY procedure_code) AS t
+        FROM tally WHERE {OF_BASIS} AND period = $2 AND {WITHIN} GROUP BY procedure_code) AS t
   LEFT JOIN procedure p ON p.code = t.procedure_code
 WHERE t.handled > 0 AND ($4::bigint IS NULL OR t.handled < $4 OR (t.handled = $4 AND t.procedure_code > $5))
 ORDER BY t.handled DESC, t.procedure_code LIMIT $6
@@ -155,7 +153,7 @@ async def count_times(session: AsyncSession, scope: Scope) -> int:
     return int(
         await connection.fetchval(
             "SELECT count(DISTINCT procedure_code) FROM tally"  # noqa: S608
-            f" WHERE {OF_BASIS} AND period = $2 AND {_WITHIN} AND handled > 0",
+            f" WHERE {OF_BASIS} AND period = $2 AND {WITHIN} AND handled > 0",
             *scope.key,
         )
     )
@@ -181,7 +179,7 @@ _PART = f"""
 (SELECT unit_code, a.code, procedure_code, bits, reason, end_at, deadline_at, elapsed_seconds, working_seconds,
         name, duration_unit
    FROM assessment_period a LEFT JOIN procedure p ON p.code = a.procedure_code
-  WHERE basis = %(basis)s AND period = $2 AND {_WITHIN} AND %(condition)s AND (unit_code, a.code) > ($4, $5)
+  WHERE basis = %(basis)s AND period = $2 AND {WITHIN} AND %(condition)s AND (unit_code, a.code) > ($4, $5)
   ORDER BY unit_code, a.code LIMIT $6)
 """  # noqa: S608 - nothing of a caller's in it
 
@@ -224,7 +222,7 @@ async def items(
     rows = await connection.fetch(
         _items(_condition(measure, part)), scope.basis.value, scope.period.key, scope.unit, *after, limit
     )
-    foreign = _FOREIGN[scope.basis]
+    foreign = FOREIGN[scope.basis]
     return [each._replace(bits=each.bits & ~foreign) for each in (Item(*row) for row in rows)]
 
 
@@ -252,7 +250,7 @@ async def procedure_items(
         f"""
         SELECT t.procedure_code, p.name, t.{shown}
         FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in columns)}
-                FROM tally WHERE {OF_BASIS} AND period = $2 AND {_WITHIN} AND procedure_code > $4
+                FROM tally WHERE {OF_BASIS} AND period = $2 AND {WITHIN} AND procedure_code > $4
                GROUP BY procedure_code) AS t
           JOIN procedure p ON p.code = t.procedure_code
         WHERE {condition} ORDER BY t.procedure_code LIMIT $5

@@ -50,7 +50,18 @@ class AssessmentPeriod(Record):
     elapsed_seconds: Mapped[int | None]
     working_seconds: Mapped[int | None]
 
-    __table_args__ = (Index("ix_assessment_period_items", "basis", "period", "unit_code", "code"),)
+    __table_args__ = (
+        Index("ix_assessment_period_items", "basis", "period", "unit_code", "code"),
+        # Of months only, and by nothing that a worker changes when a dossier ends: its new version finds room on its
+        # page and needs no entry in any index.
+        Index(
+            "ix_assessment_period_due",
+            "basis",
+            "period",
+            "deadline_at",
+            postgresql_where=text("period ~ '-[01]'"),
+        ),
+    )
 
 
 class Tally(Record):
