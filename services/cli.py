@@ -166,7 +166,7 @@ def import_file(
     kind: Annotated[str, typer.Option(help=", ".join(KINDS))],
     portal: Annotated[Portal, typer.Option(help="dossiers: whose export it is")] = Portal.NATIONAL,
     period: Annotated[str | None, typer.Option(help="a label: 2026-08, 2026-Q3, 2026")] = None,
-    exported_at: Annotated[datetime | None, typer.Option(help="dossiers: when the portal made it")] = None,
+    exported_at: Annotated[datetime | None, typer.Option(help="dossiers, petitions: when the portal made it")] = None,
     valid_from: Annotated[datetime | None, typer.Option(help="units: their first day")] = None,
     valid_to: Annotated[datetime | None, typer.Option(help="units, predecessors: the last day")] = None,
     complete: Annotated[bool, typer.Option(help="procedures: the file holds all there are")] = False,

@@ -89,7 +89,7 @@ class _Form(BaseModel):
 @router.post(
     "/imports",
     status_code=202,
-    summary="Nạp tệp: hồ sơ, thủ tục, đơn vị, đơn vị trước sáp nhập",
+    summary="Nạp tệp: hồ sơ, phản ánh kiến nghị, thủ tục, đơn vị, đơn vị trước sáp nhập",
     response_model=ImportView,
     responses=AT_ONCE_OR_DRY | responses(400, 401, 403, 409, 413, 422, 503),
     openapi_extra={"requestBody": REQUEST_BODY},

@@ -1,4 +1,4 @@
-"""Imports of lists: procedures, units, predecessors. Read as a whole, stored as a whole."""
+"""Imports of lists: petitions, procedures, units, predecessors. Read as a whole, stored as a whole."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.ingest import unit_spans
+from services.ingest import petition_messages, petitions, unit_spans
 from services.ingest.directory import TREE_SINCE
+from services.ingest.files import petitions as petition_files
 from services.ingest.files import procedures, units
 from services.ingest.files.columns import Kind, Words
 from services.ingest.files.procedures import ExportedProcedure
@@ -19,7 +20,8 @@ from services.ingest.files.table import Row
 from services.ingest.files.units import ListedUnit, Successor
 from services.ingest.naming import follow_tree, tree_stamp
 from services.ingest.normalise import Refusal, Refused, refusal
-from services.ingest.service import accept
+from services.ingest.petition_messages import PetitionRow
+from services.ingest.service import ACCEPTED, STALE, UNCHANGED, accept
 from shared import queue
 from shared.db import driver, rows_to_columns
 from shared.errors import Invalid
@@ -30,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class ListSettings:
-    """`fields`: in the order of the cells."""
+    """`fields`: in the order of the cells. `exported_at`: a stamp, for petitions."""
 
     fields: Sequence[str]
     words: Words
@@ -38,6 +40,8 @@ class ListSettings:
     complete: bool
     valid_from: date | None
     valid_to: date | None
+    exported_at: str | None
+    now: datetime
 
 
 @dataclass(slots=True)
@@ -46,6 +50,7 @@ class Given:
 
     kind: Kind
     settings: ListSettings
+    petitions: list[PetitionRow] = field(default_factory=list)
     procedures: list[ExportedProcedure] = field(default_factory=list)
     units: list[ListedUnit] = field(default_factory=list)
     successors: list[Successor] = field(default_factory=list)
@@ -60,6 +65,7 @@ class Stored:
     changed: int
     unchanged: int
     report: dict[str, Any]
+    stale: int = 0
 
 
 def read_list(kind: Kind, rows: Sequence[Row], settings: ListSettings) -> Given:
@@ -77,6 +83,9 @@ def read_list(kind: Kind, rows: Sequence[Row], settings: ListSettings) -> Given:
 
 def _taker(given: Given) -> Callable[[dict[str, object]], None]:
     settings = given.settings
+    if given.kind == "petitions":
+        read_row = petition_files.reader(settings.words, exported_at=settings.exported_at)
+        return lambda cells: given.petitions.append(petition_messages.row(read_row(cells), settings.now))
     if given.kind == "procedures":
         return lambda cells: given.procedures.append(procedures.read(cells))
     if given.kind == "units":
@@ -96,7 +105,9 @@ def _refusal(error: Invalid, row: Row) -> Refusal:
 
 async def store_list(session: AsyncSession, given: Given, *, by: str, now: datetime) -> Stored:
     """In the caller's transaction. May add to what is refused."""
-    if given.kind == "procedures":
+    if given.kind == "petitions":
+        stored = await _store_petitions(session, given, by=by, now=now)
+    elif given.kind == "procedures":
         stored = await _store_procedures(session, given, now=now)
     elif given.kind == "units":
         before = await tree_stamp(session)
@@ -117,6 +128,13 @@ async def store_list(session: AsyncSession, given: Given, *, by: str, now: datet
             heads=given.refused,
         )
     return stored
+
+
+async def _store_petitions(session: AsyncSession, given: Given, *, by: str, now: datetime) -> Stored:
+    taken = await petitions.accept_petitions(
+        session, given.petitions, via="import", door="import_petitions", sender=by, now=now
+    )
+    return Stored(taken.count(ACCEPTED), taken.count(UNCHANGED), {}, stale=taken.count(STALE))
 
 
 async def _store_predecessors(session: AsyncSession, given: Given, *, now: datetime) -> Stored:

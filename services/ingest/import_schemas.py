@@ -133,7 +133,7 @@ REQUEST_BODY: dict[str, Any] = {
                     "file": {"type": "string", "format": "binary", "description": "XLSX hoặc CSV (UTF-8)"},
                     "kind": {
                         "type": "string",
-                        "enum": ["dossiers", "procedures", "units", "predecessors"],
+                        "enum": ["dossiers", "petitions", "procedures", "units", "predecessors"],
                     },
                     "portal": {
                         "type": "string",

@@ -35,7 +35,7 @@ from shared.settings import Settings
 log = structlog.get_logger("imports")
 
 LIST_LIMIT = 100_000
-"""Rows of a file that is one transaction: procedures, units, predecessors."""
+"""Rows of a file that is one transaction: petitions, procedures, units, predecessors."""
 PATIENCE: tuple[float, ...] = (0.5, 1, 2, 4, 8, 15, 30)
 """Pauses, in seconds, before a batch is tried again while the database is away."""
 
@@ -59,7 +59,7 @@ async def dry_run(file: Understood) -> dict[str, Any]:
         run.report["received"] = [min(received), max(received)] if received else None
     else:
         rows = await _Pending(file.table.batches(_columns_of(file), after=file.header.row)).all()
-        read_rows = read_list(file.asked.kind, rows, _list_settings(file))
+        read_rows = read_list(file.asked.kind, rows, _list_settings(file, now))
         _count(run, rows, read_rows.refused)
     return {
         "id": None,
@@ -106,7 +106,7 @@ def _columns_of(file: Understood) -> list[int]:
     return [file.header.indexes[name] for name in sorted(file.header.indexes)]
 
 
-def _list_settings(file: Understood) -> ListSettings:
+def _list_settings(file: Understood, now: datetime) -> ListSettings:
     return ListSettings(
         fields=sorted(file.header.indexes),
         words=file.words,
@@ -114,6 +114,8 @@ def _list_settings(file: Understood) -> ListSettings:
         complete=file.asked.complete,
         valid_from=file.asked.valid_from,
         valid_to=file.asked.valid_to,
+        exported_at=stamp(file.asked.exported_at) if file.asked.exported_at else None,
+        now=now,
     )
 
 
@@ -249,10 +251,10 @@ async def _store_list(engine: AsyncEngine, file: Understood, run: Progress, pend
     """One transaction: a list is taken as a whole or not at all."""
     rows = await pending.all()
     now = file.settings.now()
-    given = read_list(file.asked.kind, rows, _list_settings(file))
+    given = read_list(file.asked.kind, rows, _list_settings(file, now))
     async with session_scope(engine) as session:
         stored = await store_list(session, given, by=file.asked.by, now=now)
-        run.accepted, run.unchanged = stored.changed, stored.unchanged
+        run.accepted, run.unchanged, run.stale = stored.changed, stored.unchanged, stored.stale
         _count(run, rows, given.refused)
         run.report |= stored.report
         await import_runs.advance(session, run, ended_at=now)

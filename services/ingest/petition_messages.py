@@ -99,12 +99,13 @@ def read(raw: bytes | msgspec.Raw, *, position: int, now: datetime) -> PetitionR
 def row_of(item: PushedPetition, *, position: int, raw: bytes, now: datetime) -> PetitionRow | Refusal:
     """Never raises."""
     try:
-        return _row(item, now)
+        return row(item, now)
     except Invalid as error:
         return _refused(error, item, position=position, raw=raw)
 
 
-def _row(item: PushedPetition, now: datetime) -> PetitionRow:
+def row(item: PushedPetition, now: datetime) -> PetitionRow:
+    """Raises Refused with the field at fault."""
     code = _code(item.code, "code")
     if code is None:
         raise Refused("code", "code: thiếu mã phản ánh, kiến nghị.", "code: the petition's code is missing")

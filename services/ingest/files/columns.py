@@ -14,9 +14,9 @@ import msgspec
 
 from shared.errors import Invalid
 from shared.identifiers import name_key
-from shared.vocabulary import Fact, UnitLevel
+from shared.vocabulary import Fact, PetitionKind, UnitLevel
 
-Kind = Literal["dossiers", "procedures", "units", "predecessors"]
+Kind = Literal["dossiers", "petitions", "procedures", "units", "predecessors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SHIPPED = Path(__file__).with_name("columns.toml")
 
@@ -40,6 +40,26 @@ FIELDS: dict[Kind, frozenset[str]] = {
             "rejected_at",
             "updated_at",
             *FACTS,
+        }
+    ),
+    "petitions": frozenset(
+        {
+            "code",
+            "kind",
+            "dossier_code",
+            "repeats_code",
+            "unit_code",
+            "unit_name",
+            "sent_at",
+            "transferred_at",
+            "received_at",
+            "more_asked_at",
+            "handled_at",
+            "published_at",
+            "refused_at",
+            "updated_at",
+            "likes",
+            "dislikes",
         }
     ),
     "procedures": frozenset({"code", "name", "publisher", "agencies", "field_name"}),
@@ -71,6 +91,7 @@ class _Section(msgspec.Struct, forbid_unknown_fields=True):
     channels: dict[str, list[str]] = {}
     flags: dict[Literal["true", "false"], list[str]] = {}
     levels: dict[str, list[str]] = {}
+    kinds: dict[str, list[str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +100,7 @@ class Words:
 
     fields: header → our field. ranks: header → its place among a field's headers; where two columns could be the same
     field, the one named first in the configuration is. told: field → its first header text, to name it to people.
-    passed_over: header → (its text, why). statuses, channels, flags, levels: what a cell says → our
+    passed_over: header → (its text, why). statuses, channels, flags, levels, kinds: what a cell says → our
     value."""
 
     kind: Kind
@@ -92,6 +113,7 @@ class Words:
     channels: Mapping[str, int] = field(default_factory=dict)
     flags: Mapping[str, bool] = field(default_factory=dict)
     levels: Mapping[str, UnitLevel] = field(default_factory=dict)
+    kinds: Mapping[str, PetitionKind] = field(default_factory=dict)
 
 
 class Column(NamedTuple):
@@ -148,6 +170,7 @@ def _words(kind: Kind, section: _Section) -> Words:
         channels={key: int(value) for key, value in _keys(section.channels).items()},
         flags={key: value == "true" for key, value in _keys(section.flags).items()},
         levels={key: UnitLevel(value) for key, value in _keys(section.levels).items()},
+        kinds={key: PetitionKind(value) for key, value in _keys(section.kinds).items()},
     )
 
 
