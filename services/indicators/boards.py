@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -71,7 +71,7 @@ async def figures(
 _NOTHING = Figures(dict.fromkeys(COUNTED, 0), dict.fromkeys(MEASURED, 0), None, "")
 
 
-def newest(found: dict[Place, Figures]) -> datetime | None:
+def newest(found: Mapping[Place, Figures]) -> datetime | None:
     """Commit time of the newest change in any of them."""
     return max((each.as_of for each in found.values() if each.as_of is not None), default=None)
 

@@ -9,12 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from services.indicators import boards, near_due, queries
+from services.indicators import boards, near_due, queries, trends
 from services.indicators import boards_answers as answers
 from services.indicators.api import PeriodText, Reader, UnitCode, json_response, scope_of
 from services.indicators.boards_schemas import Level, NearDueView, RankBy, ScoreboardView
 from services.indicators.rules import engine
 from services.indicators.rules.units import UnitTree
+from services.indicators.trends_schemas import TrendsView
 from shared import coverage
 from shared.answers import (
     LIMIT,
@@ -141,3 +142,34 @@ async def _near_due_rows(
 ) -> AsyncIterator[tuple[object, ...]]:
     async for each in found:
         yield answers.near_due_row(answers.near_due_item(each, now, units))
+
+
+@router.get(
+    "/trends",
+    summary="Điểm các nhóm, thành phần của một đơn vị qua các tháng, quý hoặc năm",
+    response_model=TrendsView,
+    responses=responses(401, 403, 404, 422, 503),
+)
+async def read_trends(
+    request: Request,
+    session: Session,
+    principal: Reader,
+    unit: UnitCode = None,
+    first: Annotated[
+        str | None,
+        Query(alias="from", description="First period; none: twelve in all", examples=["2026-01"]),
+    ] = None,
+    last: Annotated[
+        str | None, Query(alias="to", description="Last period, of the same kind", examples=["2026-08"])
+    ] = None,
+    basis: Basis = Basis.COUNTED,
+) -> Response:
+    """Each period by the rule set in force on its last day, from one query over the tally."""
+    now: datetime = request.app.state.settings.now()
+    units = await queries.units(session)
+    asked = trends.periods(first, last, now)
+    scope = scope_of(principal, units, unit, asked[-1].key, basis, now)
+    found = await boards.figures(session, basis=basis, periods=asked, units=[scope.unit])
+    view = trends.view(scope, found, asked, units, now)
+    etag = etag_for(view.model_dump_json(), *(each.version for each in found.values()))
+    return not_modified(request, etag) or json_response(view, etag)

@@ -55,7 +55,7 @@ _COVERAGE = {
 }
 
 
-def _example(**values: Any) -> ConfigDict:
+def example_of(**values: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"example": values})
 
 
@@ -99,7 +99,7 @@ class BoardView(BaseModel):
 class ScoreboardView(BaseModel):
     """Departments and communes apart. `ranked_by`: what the ranks stand on; `why` says it in words."""
 
-    model_config = _example(
+    model_config = example_of(
         period=_PERIOD,
         basis="counted",
         rule_set=_RULE_SET,
@@ -163,7 +163,7 @@ class NearDueItemView(BaseModel):
 class NearDueView(BaseModel):
     """`until`: the last moment that `within` reaches."""
 
-    model_config = _example(
+    model_config = example_of(
         items=[
             {
                 "code": "H31.135-261030-0012",

@@ -235,3 +235,61 @@ def test_the_units_of_a_level_on_a_day() -> None:
     assert tree.standing("commune", end) == ["H31.1", "H31.2"]
     assert tree.standing("commune", date(2026, 8, 15)) == ["H31.1"]
     assert tree.standing("commune", date(2025, 6, 30)) == []
+
+
+async def test_each_period_of_a_trend_is_what_the_unit_s_answer_says(http: httpx.AsyncClient) -> None:
+    params = {"unit": "H31.137", "from": "2026-06", "to": "2026-09"}
+    answer = await http.get("/v1/trends", params=params)
+    assert answer.status_code == 200, answer.text
+    periods = answer.json()["periods"]
+    assert [each["period"]["key"] for each in periods] == ["2026-06", "2026-07", "2026-08", "2026-09"]
+    assert [each["dossiers"] for each in periods] == [0, 0, 2, 0]
+    for each in periods:
+        for group in each["groups"]:
+            own = (
+                await http.get(
+                    f"/v1/indicators/{group['group']}",
+                    params={"unit": "H31.137", "period": each["period"]["key"]},
+                )
+            ).json()
+            assert (group["points"], group["rating"]) == (own["score"], own["rating"])
+            assert each["rule_set"] == own["rule_set"]["id"]
+            assert group["components"] == [
+                {key: one[key] for key in group["components"][0]} for one in own["components"]
+            ]
+    tag = {"If-None-Match": answer.headers["etag"]}
+    assert (await http.get("/v1/trends", params=params, headers=tag)).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("params", "keys"),
+    [
+        ({}, ("2025-12", "2026-11", 12)),
+        ({"to": "2022-08"}, ("2022-06", "2022-08", 3)),  # no rule set before
+        ({"from": "2026-Q1"}, ("2026-Q1", "2026-Q4", 4)),
+        ({"from": "2025", "to": "2026"}, ("2025", "2026", 2)),
+    ],
+)
+async def test_which_periods_a_trend_has(
+    http: httpx.AsyncClient, params: dict[str, str], keys: tuple[str, str, int]
+) -> None:
+    found = [
+        each["period"]["key"] for each in (await http.get("/v1/trends", params=params)).json()["periods"]
+    ]
+    assert (found[0], found[-1], len(found)) == keys
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"from": "2026-08", "to": "2026"},
+        {"from": "2026-08", "to": "2026-07"},
+        {"from": "2022-01"},
+        {"to": "2027"},
+        {"from": "x"},
+    ],
+)
+async def test_a_trend_that_cannot_be(http: httpx.AsyncClient, params: dict[str, str]) -> None:
+    answer = await http.get("/v1/trends", params=params)
+    assert answer.status_code == 422
+    assert answer.json()["detail_vi"]

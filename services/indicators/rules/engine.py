@@ -182,6 +182,11 @@ def rule_set_for(period: Period) -> RuleSet:
     )
 
 
+def governed(period: Period) -> bool:
+    """Whether a rule set is in force on the period's last day."""
+    return any(each.in_force(period.last_day) for each in parameters().rule_sets)
+
+
 def rule_set(identifier: str) -> RuleSet:
     """A rule set by its id. Invalid(field="rule_set"): no such one."""
     known = {each.id: each for each in parameters().rule_sets}
