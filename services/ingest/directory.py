@@ -3,15 +3,17 @@ Set-based."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.ingest.portals import procedure_facts
 from services.ingest.portals.national_reference import ListedProcedure, ProcedureRow, UnitRow
 from services.ingest.resolve import hold
+from shared.calendar import local_day
 from shared.db import driver, rows_to_columns
 from shared.identifiers import unit_name_key
 
@@ -125,7 +127,8 @@ async def write_listing(
     if not complete:
         return 0
     gone = await connection.fetch(
-        "UPDATE procedure SET withdrawn_at = $2 WHERE withdrawn_at IS NULL AND code <> ALL($1::text[])"
+        "UPDATE procedure SET withdrawn_at = $2, public_since = NULL, public_since_observed = false"
+        " WHERE withdrawn_at IS NULL AND code <> ALL($1::text[])"
         " RETURNING code",
         columns[0],
         listed_at,
@@ -136,7 +139,12 @@ async def write_listing(
 async def write_records(
     session: AsyncSession, rows: Sequence[ProcedureRow], *, record_at: datetime
 ) -> list[str]:
-    """Detail records of listed procedures. Returns the codes whose maximum duration changed."""
+    """Detail records of listed procedures. Returns the codes whose maximum duration changed.
+
+    A record does not say since when a procedure has been public, so the day of the first one that says "public" is
+    taken, and marked observed: the latest day that it can be. It begins anew where the nation has shown the
+    procedure as not public, or no longer listed it, in between, and where another decision publishes it now. The day
+    of the decision belongs to the decision: it falls with it, until LayQDCB has been asked for the new one."""
     ordered = sorted({row.code: row for row in rows}.values(), key=lambda row: row.code)
     # An array of arrays would have to be rectangular: the levels travel as one text each.
     columns = rows_to_columns(
@@ -146,18 +154,27 @@ async def write_records(
         """
         WITH incoming AS (
           SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[],
-                               $7::text[], $8::text[], $9::text[], $10::numeric[], $11::text[], $12::text[])
+                               $7::text[], $8::text[], $9::text[], $10::numeric[], $11::text[], $12::int4[],
+                               $13::date[], $14::text[])
             AS t(code, name, field_code, field_name, levels, public, state, decision_number, publisher,
-                 max_duration, duration_unit, record)
+                 max_duration, duration_unit, facts, effective_on, record)
         ), before AS (
-          SELECT p.code, p.max_duration, p.duration_unit FROM procedure p JOIN incoming i ON i.code = p.code
-           ORDER BY p.code FOR UPDATE OF p
+          SELECT p.code, p.max_duration, p.duration_unit, p.public_since, p.decided_on,
+                 (p.decision_number, p.record->>'IDQUYETDINHCONGBO') IS NOT DISTINCT FROM
+                   (i.decision_number, i.record::jsonb->>'IDQUYETDINHCONGBO') AS same_decision,
+                 p.decision_number <> i.decision_number AS decided_anew
+            FROM procedure p JOIN incoming i ON i.code = p.code ORDER BY p.code FOR UPDATE OF p
         ), written AS (  -- reads from "before": else PostgreSQL may update first, and that finds no row any more
           UPDATE procedure p SET name = i.name, field_code = i.field_code, field_name = i.field_name,
                  levels = CASE WHEN i.levels = '' THEN '{}' ELSE string_to_array(i.levels, ',') END,
                  public = i.public, state = i.state, decision_number = i.decision_number,
                  publisher = i.publisher, max_duration = i.max_duration, duration_unit = i.duration_unit,
-                 record_at = $13, record = CAST(i.record AS jsonb), unverified = false
+                 facts = (p.facts & $17) | i.facts, effective_on = i.effective_on,
+                 decided_on = CASE WHEN b.same_decision THEN b.decided_on END,
+                 public_since = CASE WHEN NOT i.public THEN NULL
+                   WHEN b.decided_anew THEN $16 ELSE coalesce(b.public_since, $16) END,
+                 public_since_observed = i.public,
+                 record_at = $15, record = CAST(i.record AS jsonb), unverified = false
             FROM incoming i JOIN before b USING (code) WHERE p.code = i.code
           RETURNING p.code, (b.max_duration, b.duration_unit)
             IS DISTINCT FROM (i.max_duration, i.duration_unit) AS changed
@@ -166,8 +183,52 @@ async def write_records(
         """,
         *columns,
         record_at,
+        local_day(record_at),
+        procedure_facts.ONLINE,
     )
     return [row["code"] for row in changed]
+
+
+async def write_online_services(session: AsyncSession, services: Mapping[str, int]) -> None:
+    """LayDVC: procedure → its bits. Those that the list does not hold have no online service."""
+    columns = rows_to_columns(sorted(services.items()), 2)
+    await (await driver(session)).execute(
+        """
+        UPDATE procedure p SET facts = (p.facts & ~($3::int4)) | coalesce(t.facts, 0)
+          FROM procedure q LEFT JOIN unnest($1::text[], $2::int4[]) AS t(code, facts) USING (code)
+         WHERE p.code = q.code AND (p.facts & $3) <> coalesce(t.facts, 0)
+        """,
+        *columns,
+        procedure_facts.ONLINE,
+    )
+
+
+async def undated_decisions(session: AsyncSession) -> list[str]:
+    """The ids (IDQUYETDINHCONGBO) of publishing decisions of which the day is not known."""
+    rows = await (await driver(session)).fetch(
+        "SELECT DISTINCT record->>'IDQUYETDINHCONGBO' AS id FROM procedure"
+        " WHERE decided_on IS NULL AND withdrawn_at IS NULL AND record->>'IDQUYETDINHCONGBO' <> '' ORDER BY 1"
+    )
+    return [row["id"] for row in rows]
+
+
+async def write_decisions(session: AsyncSession, answers: Mapping[str, Sequence[Any]]) -> None:
+    """LayQDCB: id → its rows. The day is that of the decision whose number the procedure's record names."""
+    connection = await driver(session)
+    waiting = await connection.fetch(
+        "SELECT code, record->>'IDQUYETDINHCONGBO' AS id, decision_number FROM procedure"
+        " WHERE decided_on IS NULL AND record->>'IDQUYETDINHCONGBO' = ANY($1::text[]) ORDER BY code FOR UPDATE",
+        list(answers),
+    )
+    days = [
+        (row["code"], procedure_facts.decided_on(answers[row["id"]], row["decision_number"]))
+        for row in waiting
+    ]
+    await connection.execute(
+        "UPDATE procedure p SET decided_on = t.day FROM unnest($1::text[], $2::date[]) AS t(code, day)"
+        " WHERE p.code = t.code AND t.day IS NOT NULL",
+        *rows_to_columns(days, 2),
+    )
 
 
 async def mark_unverified(session: AsyncSession, codes: Sequence[str]) -> None:

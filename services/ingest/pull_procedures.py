@@ -1,4 +1,5 @@
-"""The procedures of the national database: the list, then each one's record."""
+"""The procedures of the national database: the list, then each one's record, the days of the decisions that publish
+them, and which of them have an online service."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.ingest import directory, run_queries, runs
 from services.ingest.normalise import Refusal
 from services.ingest.portals import national_reference as reference
+from services.ingest.portals import procedure_facts
 from services.ingest.portals.http import PortalAnswerInvalid, PortalAway, PortalRefused
 from services.ingest.portals.national import NationalPortal, Procedure
 from services.ingest.reference_rows import gather, quarantine, read_rows
@@ -20,14 +22,19 @@ from shared.vocabulary import Consumer
 DETAILS = 100
 """LayThuTuc answers in one transaction; so many of them are asked for before the run can be stopped."""
 
+PORTAL_FAILED = (PortalAnswerInvalid, PortalAway, PortalRefused)
+
 WAKE_BATCH = 10_000
 NAMED = 10
 
 
 async def national_procedures(job: runs.Job) -> None:
-    """LayDanhSachTTHC, then LayThuTuc for each. A run that is taken up again lists once more and goes on
-    behind the details that it has. Dossiers are woken when all records have been committed; the changed
-    durations of runs that failed before are this run's. Raises as the client, RunLost, Stopped."""
+    """LayDanhSachTTHC, then LayThuTuc for each, LayQDCB for each decision of which the day is not known, and LayDVC. A
+    portal that does not answer the last two leaves what was known of them; the run's remark says so.
+
+    A run that is taken up again lists once more and goes on behind the details that it has. Dossiers are woken when all
+    records have been committed; the changed durations of runs that failed before are this run's. Raises as the client,
+    RunLost, Stopped."""
     run = job.run
     after: str = run.cursor.get("after", "")
     durations: list[str] = run.cursor.get("durations", [])
@@ -63,6 +70,8 @@ async def national_procedures(job: runs.Job) -> None:
             asked_at = job.settings.now()
             answers = await gather(batch, lambda code: _detail(portal, code))
             durations = await _store_details(job, batch, answers, durations, asked_at=asked_at)
+        remarks = [_unreadable(unknown)] if unknown else []
+        remarks += filter(None, [await _decisions(job, portal), await _online_services(job, portal)])
     async with job.page() as session:
         now = job.settings.now()
         await _wake_dossiers(session, durations, now=now)
@@ -73,7 +82,7 @@ async def national_procedures(job: runs.Job) -> None:
             now=now,
             complete=complete,
             complete_through=listed_at if complete else None,
-            remark=_unreadable(unknown) if unknown else None,
+            remark=_joined(remarks),
         )
 
 
@@ -98,6 +107,56 @@ def _unreadable(positions: list[int]) -> str:
         f"Danh mục chưa đầy đủ: {len(positions)} dòng không đọc được mã thủ tục (vị trí {told}); không thủ tục nào"
         f" bị coi là đã rút. | incomplete: {len(positions)} rows without a readable code (positions {told})"
     )
+
+
+def _joined(remarks: Sequence[str]) -> str | None:
+    """Remarks are “Vietnamese | English”; several are one of the same form."""
+    parts = [remark.partition(" | ") for remark in remarks]
+    return " | ".join(" ".join(told[n] for told in parts) for n in (0, 2)) if parts else None
+
+
+async def _decisions(job: runs.Job, portal: NationalPortal) -> str | None:
+    """The days of the publishing decisions. One that cannot be told is asked for again by the next run; a portal that
+    does not offer the service is not asked for the rest. What is to be told of it, or None."""
+    async with job.page() as session:
+        ids = await directory.undated_decisions(session)
+    for start in range(0, len(ids), DETAILS):
+        batch = ids[start : start + DETAILS]
+        try:
+            # The first alone: where the service is refused, the others need not be asked for.
+            first = await _decision(portal, batch[0])
+            answers = [first, *await gather(batch[1:], lambda each: _decision(portal, each))]
+        except PORTAL_FAILED:
+            return (
+                "Không lấy được ngày của quyết định công bố (LayQDCB); giữ giá trị cũ. |"
+                " the days of publishing decisions could not be had (LayQDCB); the old ones stay"
+            )
+        async with job.page() as session:
+            await directory.write_decisions(session, dict(zip(batch, answers, strict=True)))
+    return None
+
+
+async def _decision(portal: NationalPortal, decision: str) -> list[Any]:
+    try:
+        return await portal.decision(decision)
+    except PortalAnswerInvalid:
+        return []
+
+
+async def _online_services(job: runs.Job, portal: NationalPortal) -> str | None:
+    """Which procedures have an online service. What is to be told of it, or None."""
+    try:
+        services = procedure_facts.online_services(await portal.list_online_services())
+    except PORTAL_FAILED:
+        services = {}
+    if not services:  # an empty list is no news that the nation has ended every service
+        return (
+            "Không lấy được danh sách dịch vụ công trực tuyến (LayDVC); giữ giá trị cũ. |"
+            " the list of online services could not be had (LayDVC); what was known stays"
+        )
+    async with job.page() as session:
+        await directory.write_online_services(session, services)
+    return None
 
 
 async def _detail(portal: NationalPortal, code: str) -> Procedure | None:

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.sandbox import messages
+from services.sandbox import features, messages
 from services.sandbox.answers import answer, body
 from services.sandbox.counting import Counts
 from services.sandbox.decisions import is_listed, is_public, national_levels
-from services.sandbox.facts import Procedure, procedure_by_code, procedures, units
+from services.sandbox.facts import PROVINCE, Procedure, procedure_by_code, procedures, units
 from services.sandbox.workdays import from_wire
 from services.sandbox.world import World
 
@@ -136,6 +136,42 @@ def _procedure(world: World, sent: dict[str, object]) -> dict[str, object]:
     return {"result": [_record(procedure)]}
 
 
+def _decision(world: World, sent: dict[str, object]) -> dict[str, object]:
+    asked = _text(sent, "idQDCB")
+    numbers = {p.ministry_decision for p in procedures() if p.ministry_decision and is_listed(p)}
+    return {
+        "result": [
+            {
+                "SOQUYETDINH": number,
+                "NGAYQUYETDINH": f"{features.decided_on(number):%d/%m/%Y}",
+                "TRICHYEU": "Về việc công bố thủ tục hành chính",
+            }
+            for number in sorted(numbers)
+            if features.decision_id(number) == asked
+        ]
+    }
+
+
+def _online_services(world: World, sent: dict[str, object]) -> dict[str, object]:
+    """LayDVC: one service a public procedure that has one; the units that apply it, as codes."""
+    rows = [
+        {
+            "MADVC": f"{procedure.code}.01",
+            "TENDVC": procedure.name,
+            "MATTHC": procedure.code,
+            "TENTTHC": procedure.name,
+            "TENCOQUANBANHANH": "",
+            "TENLINHVUC": procedure.field,
+            "APDUNGDVC": [
+                {"MATTHC": procedure.code, "MACQTH": PROVINCE, "MUCDO": features.online_level(procedure)}
+            ],
+        }
+        for procedure in procedures()
+        if is_public(procedure) and features.online_level(procedure)
+    ]
+    return {"result": {"data": rows}}
+
+
 def _record(procedure: Procedure) -> dict[str, object]:
     """The full record of LayThuTuc (portals.md §2)."""
     performers = {"province": "Sở, ban, ngành cấp tỉnh", "commune": "Ủy ban nhân dân cấp xã"}
@@ -157,6 +193,7 @@ def _record(procedure: Procedure) -> dict[str, object]:
     }
     paper = {"SOBANCHINH": "1", "SOBANSAO": "0", "TENMAUDON": "", "URL": "", "MA_KQ_THAYTHE": ""}
     levels = national_levels(procedure)
+    channels = ("1", "2", "3") if features.online_level(procedure) else ("1", "3")
     ministry = procedure.ministry_decision.rsplit("-", 1)[-1] if procedure.ministry_decision else ""
     number = procedure.code.replace(".", "")
     return {
@@ -167,7 +204,9 @@ def _record(procedure: Procedure) -> dict[str, object]:
         "LOAITTHC": "2",
         "TRANGTHAI": "1" if is_public(procedure) else "0",
         "QUYETDINH": procedure.ministry_decision,
-        "IDQUYETDINHCONGBO": f"{number}1" if procedure.ministry_decision else "",
+        "IDQUYETDINHCONGBO": features.decision_id(procedure.ministry_decision)
+        if procedure.ministry_decision
+        else "",
         "CAPTHUCHIEN": [{"CAPTHUCHIEN": c, "TENCAP": n} for c, n in (_LEVEL_CODES[each] for each in levels)],
         "LINHVUCTHUCHIEN": [{"MALINHVUC": procedure.field_code, "TENLINHVUC": procedure.field}],
         "TRINHTUTHUCHIEN": [
@@ -179,9 +218,14 @@ def _record(procedure: Procedure) -> dict[str, object]:
                     {"TENTRINHTU": "Nhận kết quả tại Bộ phận Một cửa, trực tuyến hoặc qua bưu chính"},
                 ],
             }
+        ]
+        if features.is_complete(procedure)
+        else [],
+        "CACHTHUCTHUCHIEN": [{"KENH": channel, "THOIGIAN": [time]} for channel in channels],
+        "DOITUONGTHUCHIEN": [
+            {"MADOITUONG": str(n), "TENDOITUONG": name}
+            for n, name in enumerate(features.subjects(procedure), 1)
         ],
-        "CACHTHUCTHUCHIEN": [{"KENH": channel, "THOIGIAN": [time]} for channel in ("1", "2", "3")],
-        "DOITUONGTHUCHIEN": [{"MADOITUONG": "1", "TENDOITUONG": "Công dân Việt Nam"}],
         "THANHPHANHOSO": [
             {
                 "TRUONGHOP": "Giấy tờ phải nộp",
@@ -190,7 +234,9 @@ def _record(procedure: Procedure) -> dict[str, object]:
         ],
         "KETQUATHUCHIEN": [
             {"MAKETQUA": f"KQ.{procedure.code}", "TENKETQUA": "Văn bản kết quả", "TENTEP": "", "URL": ""}
-        ],
+        ]
+        if features.has_result(procedure)
+        else [],
         "CANCUPHAPLY": [
             {
                 "SOVANBAN": "118/2025/NĐ-CP",
@@ -216,6 +262,8 @@ def _record(procedure: Procedure) -> dict[str, object]:
 # What success looks like differs from service to service, as it does there: 0, "0" or "00".
 _INTEGRATION: dict[str, tuple[object, Service]] = {
     "LayThuTuc": ("00", _procedure),
+    "LayQDCB": ("0", _decision),
+    "LayDVC": ("00", _online_services),
     "TraCuuHoSo": (0, _look_up),
     "DanhSachHoSo": ("0", _list),
 }

@@ -9,6 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from services.sandbox.facts import Procedure, Unit
+from services.sandbox.features import online_level
 from services.sandbox.workdays import WORK_DAY, Workdays
 
 SUPPLEMENT = 0.05  # dossiers with one request for a supplement or two
@@ -103,7 +104,8 @@ def live(
     procedure = offered[int(draw() * len(offered))]
     staff = officers(unit)
     counter, examiner, leader = staff[int(draw() * 2)], staff[2 + int(draw() * 4)], staff[-1]
-    channel = 1 if (roll := draw()) < 0.55 else 2 if roll < 0.97 else 3
+    roll, online = draw(), online_level(procedure)
+    channel = 1 if roll < 0.55 else 3 if roll >= 0.97 else 2 if online else 1
     ministry_system = draw() < MINISTRY_SYSTEM
     received_work = earliest + int(draw() * (latest - earliest))
     received = calendar.from_work(received_work)

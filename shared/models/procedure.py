@@ -19,8 +19,10 @@ class Procedure(Record):
     `listed_at`: start of the newest listing that held it. `withdrawn_at`: start of the *complete* listing that no
     longer held it (an incomplete one proves nothing). `record_at` / `record`: the newest detail record (LayThuTuc,
     allow-listed keys); null where the detail look-up answered with another code (`unverified`).
-    `facts`: bitmask of vocabulary.ProcedureFact. `public_since`: when it was made public, by the record or, where
-    `public_since_observed`, by our first sighting of it as public. `decided_on`: date of its publishing decision;
+    `facts`: bitmask of vocabulary.ProcedureFact, from the record and (online service) from LayDVC. `public_since`: when
+    it was made public, by the record or (`_observed`) by our first sighting of it as public, the latest day that it
+    can be; null while it is not. It begins anew after the nation has shown the procedure as not public, or not listed
+    it, and where another decision publishes it. `decided_on`: date of the decision that published it (LayQDCB);
     `effective_on`: the latest effective date of its legal bases.
     `max_duration` / `duration_unit`: the longest duration over the record's channels, null where it tells none.
     """

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.ingest import pull, pull_procedures
 from services.ingest.portals.http import PortalAway
 from services.ingest.service import accept
-from services.sandbox import decisions, facts
+from services.sandbox import decisions, facts, features
 from shared.db import session_scope
 from shared.settings import Settings
-from shared.vocabulary import Portal, Subject
+from shared.vocabulary import Portal, ProcedureFact, Subject
 from tests import make
 from tests.make import NOW
 from tests.portals import QUICK, Call, at, column, leading_to, ok, rows, sandbox, serving, world
@@ -87,6 +87,8 @@ class Nation:
         self.units: Any = []
         self.listing: Any = []
         self.records: dict[str, Any] = {}
+        self.services: Any = [{"MATTHC": "1.999999"}]
+        self.decisions: dict[str, Any] = {}
 
     def __call__(self, call: Call) -> Any:
         if call.path.endswith("/login"):
@@ -94,7 +96,13 @@ class Nation:
         service = call.json["service"]
         if service == "LayThuTuc":
             return self.records.get(call.json["maTTHC"], ok({"error_code": 0, "result": []}))
-        result = {"LayDanhMucCoQuan": self.units, "LayDanhSachTTHC": self.listing}[service]
+        if service == "LayQDCB":
+            return ok({"error_code": 0, "result": self.decisions.get(call.json["idQDCB"], [])})
+        if service == "LayDVC" and not isinstance(self.services, list):
+            return self.services
+        result = {"LayDanhMucCoQuan": self.units, "LayDanhSachTTHC": self.listing, "LayDVC": self.services}[
+            service
+        ]
         return ok({"error_code": 0, "result": result})
 
 
@@ -144,6 +152,12 @@ async def test_procedures_of_the_sandbox(engine: AsyncEngine, settings: Settings
         assert row.listed_at == row.record_at == NOW
         assert row.withdrawn_at is None
         assert row.record["MATTHC"] == code
+        assert ProcedureFact(row.facts) == expected_facts(procedure)
+        public = decisions.is_public(procedure)
+        assert (row.public_since, row.public_since_observed) == (NOW.date() if public else None, public)
+        decision = procedure.ministry_decision
+        assert row.decided_on == (features.decided_on(decision) if decision else None)
+        assert row.effective_on == date(2025, 7, 1)
     assert await column(
         engine, "SELECT code FROM change, unnest(codes) AS code WHERE consumer = 'reconcile'"
     ) == ["procedures"]
@@ -152,13 +166,28 @@ async def test_procedures_of_the_sandbox(engine: AsyncEngine, settings: Settings
     assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW]
 
 
+def expected_facts(procedure: facts.Procedure) -> ProcedureFact:
+    level = features.online_level(procedure)
+    served = level and decisions.is_public(procedure)
+    told = {
+        ProcedureFact.ONLINE_CHANNEL: level,
+        ProcedureFact.ONLINE_SERVICE: served,
+        ProcedureFact.ONLINE_FULL: served and level == features.FULLY,
+        ProcedureFact.FEE: procedure.fee,
+        ProcedureFact.RESULT: features.has_result(procedure),
+        ProcedureFact.PEOPLE: "Công dân Việt Nam" in features.subjects(procedure),
+        ProcedureFact.COMPLETE: features.is_complete(procedure),
+    }
+    return ProcedureFact(sum(fact for fact, holds in told.items() if holds))
+
+
 def listing(*codes: str) -> list[dict[str, str]]:
     return [{"MATTHC": code, "TENTTHC": f"Thủ tục {code}"} for code in codes]
 
 
-def details(code: str, days: str = "3") -> Any:
+def details(code: str, days: str = "3", **fields: str) -> Any:
     time = {"THOIGIANGIAIQUYET": days, "DONVITINH": "Ngày"}
-    record = {"MATTHC": code, "TENTTHC": f"Thủ tục {code}", "TRANGTHAI": "1"}
+    record = {"MATTHC": code, "TENTTHC": f"Thủ tục {code}", "TRANGTHAI": "1"} | fields
     return ok({"error_code": "0", "result": [record | {"CACHTHUCTHUCHIEN": [{"THOIGIAN": [time]}]}]})
 
 
@@ -181,6 +210,66 @@ async def test_only_a_complete_listing_withdraws(engine: AsyncEngine, settings: 
         assert await pulled(3, *listing("1.000001", "1.000003")) == {"1.000002"}
         assert await column(engine, "SELECT complete_through FROM sync_state") == [NOW + timedelta(hours=3)]
         assert await pulled(4, *listing(*codes)) == set()
+
+
+async def test_since_when_a_procedure_has_been_public(engine: AsyncEngine, settings: Settings) -> None:
+    """From our first sighting, which later ones leave as it is; anew after it was hidden, gone from the list, or
+    published by another decision. No answer and no number prove nothing."""
+    nation = Nation()
+    hidden = details("1.000001", TRANGTHAI="0")
+    unread = ok({"error_code": "-9", "message": "lỗi"})
+
+    def decided(number: str, decision: str) -> Any:
+        return details("1.000001", QUYETDINH=number, IDQUYETDINHCONGBO=decision)
+
+    nation.decisions = {"7": [{"SOQUYETDINH": "7/QĐ-BTP", "NGAYQUYETDINH": "06/11/2026"}], "8": []}
+    days = [
+        (listing("1.000001"), hidden, None, None),
+        (listing("1.000001"), details("1.000001"), 1, None),
+        (listing("1.000001"), unread, 1, None),
+        (listing("1.000001"), decided("6/QĐ-BTP", ""), 1, None),
+        (listing("1.000001"), decided("7/QĐ-BTP", "7"), 4, date(2026, 11, 6)),
+        (listing("1.000001"), details("1.000001"), 4, None),
+        (listing("1.000001"), decided("7/QĐ-BTP", "7"), 4, date(2026, 11, 6)),
+        (listing("1.000001"), hidden, None, None),
+        (listing("1.000001"), decided("7/QĐ-BTP", "7"), 8, date(2026, 11, 6)),
+        (listing("1.000002"), decided("7/QĐ-BTP", "7"), None, date(2026, 11, 6)),
+        (listing("1.000001"), decided("8/QĐ-BTP", "8"), 10, None),
+    ]
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        for n, (listed, record, since, decided_on) in enumerate(days):
+            nation.listing, nation.records = listed, {"1.000001": record}
+            await pull.run_one(engine, at(here, NOW + timedelta(days=n)), *PROCEDURES, retry=QUICK)
+            (row,) = await rows(engine, "SELECT * FROM procedure WHERE code = '1.000001'")
+            told = None if since is None else (NOW + timedelta(days=since)).date()
+            assert (n, row.public_since, row.decided_on) == (n, told, decided_on)
+            assert row.public_since_observed is (since is not None)
+
+
+async def test_online_services_that_cannot_be_had_stay_as_they_were(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    nation = Nation()
+    nation.listing = listing("1.000001", "1.000002")
+    nation.records = {code: details(code) for code in ("1.000001", "1.000002")}
+    service = [{"MATTHC": "1.000001.H31", "APDUNGDVC": [{"MUCDO": 4}]}]
+    full = ProcedureFact.ONLINE_SERVICE | ProcedureFact.ONLINE_FULL
+    async with serving(nation) as url:
+        here = leading_to(settings, url)
+        for services, bits, told in (
+            (service, [full, 0], None),
+            ((500, {}, b""), [full, 0], "LayDVC"),
+            (ok({"error_code": "-1", "message": "x"}), [full, 0], "LayDVC"),
+            ([], [full, 0], "LayDVC"),
+            ([{"MATTHC": "1.000002"}], [0, ProcedureFact.ONLINE_SERVICE], None),
+        ):
+            nation.services = services
+            await pull.run_one(engine, here, *PROCEDURES, retry=QUICK)
+            assert await column(engine, "SELECT facts FROM procedure ORDER BY code") == bits
+            (run,) = await rows(engine, "SELECT * FROM sync_run ORDER BY id DESC LIMIT 1")
+            assert (run.state, run.complete) == ("done", True)
+            assert (told in run.error) if told else (run.error is None)
 
 
 async def test_a_broken_row_of_the_list_is_no_reason_to_believe_none_of_it(

@@ -153,6 +153,14 @@ class NationalPortal(Connection):
         """LayDanhSachTTHC: rows {MATTHC, TENTTHC} as they came."""
         return await self._rows(SHARE, "LayDanhSachTTHC", list[Any])
 
+    async def list_online_services(self) -> list[Any]:
+        """LayDVC: rows {MADVC, MATTHC, APDUNGDVC[], …} as they came."""
+        return await self._rows(INTEGRATION, "LayDVC", list[Any])
+
+    async def decision(self, decision: str) -> list[Any]:
+        """LayQDCB: rows {SOQUYETDINH, NGAYQUYETDINH, …} of the decision with this id (IDQUYETDINHCONGBO)."""
+        return await self._rows(INTEGRATION, "LayQDCB", list[Any], {"idQDCB": decision})
+
     async def list_units(self) -> list[Any]:
         """LayDanhMucCoQuan: rows {MADONVI, TENDONVI, CAPDONVI, …} as they came."""
         return await self._rows(SHARE, "LayDanhMucCoQuan", list[Any])

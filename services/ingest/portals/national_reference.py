@@ -6,13 +6,16 @@ Rows come as plain JSON values: reference data names nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 import msgspec
 
 from services.ingest.normalise import Refused, clean, procedure_code
+from services.ingest.portals import procedure_facts
+from services.ingest.portals.procedure_facts import objects
 from shared.errors import Invalid
 from shared.identifiers import normalise_decision_number, normalise_unit_code, unit_parents
 from shared.vocabulary import DurationUnit, Mark, UnitLevel
@@ -67,7 +70,8 @@ class ListedProcedure(NamedTuple):
 
 
 class ProcedureRow(NamedTuple):
-    """A detail record, in the order of the columns that it fills. `record`: JSON text of its allowed keys."""
+    """A detail record, in the order of the columns that it fills. `facts`: bits of ProcedureFact that a record can
+    tell. `record`: JSON text of its allowed keys."""
 
     code: str
     name: str
@@ -80,6 +84,8 @@ class ProcedureRow(NamedTuple):
     publisher: str | None
     max_duration: Decimal | None
     duration_unit: str | None
+    facts: int
+    effective_on: date | None
     record: str
 
 
@@ -128,12 +134,12 @@ def is_empty(row: object) -> bool:
 def procedure(code: str, record: dict[str, Any]) -> ProcedureRow:
     """A record of LayThuTuc for `code`. What a field does not tell in a known form is left empty; a record
     without a name is Refused."""
-    fields = next(_objects(record.get("LINHVUCTHUCHIEN")), {})
+    fields = next(objects(record.get("LINHVUCTHUCHIEN")), {})
     longest = max_duration(record)
     state = _short(record.get("TRANGTHAI"))
     levels = {
         level
-        for each in _objects(record.get("CAPTHUCHIEN"))
+        for each in objects(record.get("CAPTHUCHIEN"))
         if (level := PROCEDURE_LEVELS.get(str(each.get("CAPTHUCHIEN", "")).strip())) is not None
     }
     kept = {key: _without_nul(record[key]) for key in RECORD_KEYS if key in record}
@@ -149,6 +155,8 @@ def procedure(code: str, record: dict[str, Any]) -> ProcedureRow:
         publisher=_short(record.get("MACOQUANCONGBO")),
         max_duration=longest[0] if longest else None,
         duration_unit=longest[1].value if longest else None,
+        facts=procedure_facts.facts(record),
+        effective_on=procedure_facts.effective_on(record),
         record=msgspec.json.encode(kept).decode(),
     )
 
@@ -160,8 +168,8 @@ def max_duration(record: dict[str, Any]) -> tuple[Decimal, DurationUnit] | None:
 
 
 def _durations(record: dict[str, Any]) -> Iterator[tuple[Decimal, DurationUnit]]:
-    for channel in _objects(record.get("CACHTHUCTHUCHIEN")):
-        for time in _objects(channel.get("THOIGIAN")):
+    for channel in objects(record.get("CACHTHUCTHUCHIEN")):
+        for time in objects(channel.get("THOIGIAN")):
             try:
                 unit_of_time = DurationUnit(_short(time.get("DONVITINH")) or "")
                 value = Decimal(str(time.get("THOIGIANGIAIQUYET", "")).strip().replace(",", "."))
@@ -175,11 +183,6 @@ def _fields(row: object) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise Refused("result", "Phần tử phải là đối tượng.", "result: expected an object")
     return row
-
-
-def _objects(value: object) -> Iterator[dict[str, Any]]:
-    rows: Iterable[object] = value if isinstance(value, list) else ()
-    return (row for row in rows if isinstance(row, dict))
 
 
 def _name(value: object, field: str) -> str:
