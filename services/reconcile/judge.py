@@ -233,10 +233,10 @@ def end_differs(case: Case) -> Verdict:
 
 
 def procedure_differs(case: Case) -> Verdict:
-    a, b = case.a.procedure_code, case.b.procedure_code
-    if not _both_know(case, Known.PROCEDURE) or a is None or b is None:
+    """A copy that is able to tell the procedure and has none says something else than one that names it."""
+    if not _both_know(case, Known.PROCEDURE):
         return UNKNOWN
-    return CLEAR if a == b else FOUND
+    return CLEAR if case.a.procedure_code == case.b.procedure_code else FOUND
 
 
 def unit_differs(case: Case) -> Verdict:

@@ -31,6 +31,9 @@ VALUES = {
 """The values that a sieve may name. latest: beyond it a date lies in the future; seen_when_received: what was received
 until then, the province has been read completely for; officers, titles: the texts in use that are no name, no title."""
 
+_GIVEN = f"WITH given AS (SELECT {', '.join(f'${n}::{kind}' for n, kind in enumerate(VALUES.values(), 1))})"
+"""Says the types of the values, also of those that no rule names; nothing reads it."""
+
 _PORTALS = {"p": Portal.PROVINCIAL, "s": Portal.SENT, "n": Portal.NATIONAL}
 _CODE = "coalesce(p.code, s.code, n.code)"
 _STATE = (
@@ -129,7 +132,7 @@ def pass_sql(rules: Sequence[Rule]) -> str:
     """One row: how many dossiers there are, how many of them lack their comparison row, and the codes that need
     something: that row, or a judgement."""
     return (
-        f"SELECT count(*), count(*) FILTER (WHERE c.code IS NULL), array_agg({_CODE})"  # noqa: S608 - our text
+        f"{_GIVEN} SELECT count(*), count(*) FILTER (WHERE c.code IS NULL), array_agg({_CODE})"  # noqa: S608 - our text
         f" FILTER (WHERE c.code IS NULL OR {_candidate(rules)}) FROM {_joined()}"
     )
 
@@ -138,7 +141,7 @@ def note_sql(rules: Sequence[Rule]) -> str:
     """Writes the comparison rows of those of some codes that need no judgement and have none; returns these codes."""
     only = f" AND code = ANY(${len(VALUES) + 2}::text[])"
     return (
-        f"INSERT INTO comparison (code, {', '.join(_ROW)}, compared_at)"  # noqa: S608
+        f"{_GIVEN} INSERT INTO comparison (code, {', '.join(_ROW)}, compared_at)"  # noqa: S608
         f" SELECT {_CODE}, {', '.join(_ROW.values())}, ${len(VALUES) + 1}::timestamptz FROM {_joined(only)}"
         f" WHERE c.code IS NULL AND NOT {_candidate(rules)} ORDER BY 1 ON CONFLICT DO NOTHING RETURNING code"
     )

@@ -24,8 +24,8 @@ def knows(field: Known, *copies: str) -> str:
 
 
 def values_differ(column: str, field: Known) -> str:
-    """Both know it, both have one, and not the same."""
-    return f"{{a}}.{column} <> {{b}}.{column} AND {knows(field, 'a', 'b')}"
+    """Both know it, and one has none or they are not the same."""
+    return f"{{a}}.{column} IS DISTINCT FROM {{b}}.{column} AND {knows(field, 'a', 'b')}"
 
 
 def moments_differ(column: str, field: Known) -> str:
