@@ -69,6 +69,11 @@ async def assess_codes(
     await queue.enqueue_wake(session, sorted(coming), consumer=Consumer.INDICATORS, now=now)
 
 
+async def has_copy(session: AsyncSession, code: str) -> bool:
+    """Whether there is a dossier with this very code: somebody may have given one a word that is reserved."""
+    return bool(await (await driver(session)).fetchval("SELECT 1 FROM dossier WHERE code = $1 LIMIT 1", code))
+
+
 Change = tuple[Row | None, Row | None]
 """A row before and after; None: there is none."""
 

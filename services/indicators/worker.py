@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.indicators import service
+from services.indicators import capture_scores, service
 from shared import queue
 from shared.db import create_engine, session_scope
 from shared.settings import Settings
@@ -17,8 +17,14 @@ log = structlog.get_logger("indicators")
 
 
 async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
-    """Assess what was taken, in the caller's transaction."""
-    await service.assess_codes(session, codes=taken.codes, now=now)
+    """Assess what was taken, in the caller's transaction; the reserved code asks for captures to be scored."""
+    codes = taken.codes
+    if queue.CAPTURES in codes:
+        await capture_scores.score_captures(session, now=now)
+        if not await service.has_copy(session, queue.CAPTURES):
+            codes = [code for code in codes if code != queue.CAPTURES]
+    if codes:
+        await service.assess_codes(session, codes=codes, now=now)
 
 
 async def tick(engine: AsyncEngine, now: datetime) -> None:

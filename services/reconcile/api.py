@@ -67,7 +67,7 @@ async def list_findings(
     session: Session,
     principal: Reader,
     unit: UnitCode = None,
-    subject: Annotated[SubjectName | None, Query(description="None: both")] = None,
+    subject: Annotated[SubjectName | None, Query(description="None: all")] = None,
     kind: Annotated[str | None, Query(max_length=60, examples=["missing_on_national"])] = None,
     state: Annotated[Literal["open", "resolved", "all"], Query()] = "open",
     responsible: Annotated[ResponsibleName | None, Query(description="Who acts first")] = None,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.reconcile import catalogue, rules
+from services.reconcile import captures, catalogue, rules
 
-RESPONSIBLE_NAMES = {**rules.RESPONSIBLE_NAMES, "ministry": "Bộ, ngành Trung ương quản lý"}
+RESPONSIBLE_NAMES = {
+    **rules.RESPONSIBLE_NAMES,
+    "ministry": "Bộ, ngành Trung ương quản lý",
+    "vpcp": "Văn phòng Chính phủ",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,12 @@ KINDS: dict[tuple[str, str], Kind] = {
             "R5, R6; decisions.md §3",
         )
         for rule in catalogue.RULES
+    },
+    **{
+        (captures.CAPTURE, rule.kind): Kind(
+            rule.title, rule.sentence, rule.unknown, rule.responsible, rule.source
+        )
+        for rule in captures.RULES
     },
 }
 """By (subject, kind), in the order of the rules' tables."""

@@ -16,9 +16,9 @@ _EXAMPLES = examples(__file__)
 Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(TZ))]
 """Shown in Việt Nam time, +07:00."""
 
-SubjectName = Literal["dossier", "procedure"]
+SubjectName = Literal["dossier", "procedure", "capture"]
 SourceSystemName = Literal["province", "ministry", "unknown"]
-ResponsibleName = Literal["unit", "department", "ministry", "vnpt", "centre"]
+ResponsibleName = Literal["unit", "department", "ministry", "vnpt", "centre", "vpcp"]
 
 _FINDING: dict[str, Any] = {
     "id": "019a3f5e-5b00-7c10-a5c4-2b8f0d3c9a11",
@@ -43,8 +43,8 @@ _FINDING: dict[str, Any] = {
 
 
 class FindingView(BaseModel):
-    """`key`: which two copies differ ("provincial-sent"), empty where there is only one such finding on a
-    code. `opened_at`: of the latest opening; the history has the earlier ones."""
+    """`key`: which two copies differ ("provincial-sent"), of a capture's finding the period, empty where there is only
+    one such finding on a code. `opened_at`: of the latest opening; the history has the earlier ones."""
 
     model_config = ConfigDict(json_schema_extra={"example": _FINDING})
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.reconcile import queries, service, sieve
+from services.reconcile import captures, queries, service, sieve
 from services.reconcile.parameters import parameters_on
 from shared import queue
 from shared.calendar import local_day
@@ -25,14 +25,15 @@ NOTED = 20
 async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
     """Work off one take in its transaction. Any number of workers; doing it twice changes nothing."""
     province = get_settings().province_code
-    codes = [code for code in taken.codes if code != queue.PROCEDURES]
-    if queue.PROCEDURES in taken.codes and await queries.copies(session, [queue.PROCEDURES]):
-        codes.append(
-            queue.PROCEDURES
-        )  # somebody gave a dossier this very text as its code: it is compared too
+    reserved = {queue.PROCEDURES, queue.CAPTURES}.intersection(taken.codes)
+    codes = [code for code in taken.codes if code not in reserved]
+    # Somebody may have given a dossier this very text as its code: it is compared too.
+    codes += [code for code in sorted(reserved) if await queries.copies(session, [code])]
     await service.compare_dossiers(session, codes, now=now, province=province)
-    if queue.PROCEDURES in taken.codes:
+    if queue.PROCEDURES in reserved:
         await service.reconcile_procedures(session, now=now, province=province)
+    if queue.CAPTURES in reserved:
+        await captures.reconcile_captures(session, now=now, province=province)
 
 
 async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int = BATCH) -> dict[str, int]:
@@ -64,6 +65,7 @@ async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int
         raise failed.exceptions[0] from failed
     async with session_scope(engine) as session:
         totals.update(await service.reconcile_procedures(session, now=clock(), province=province))
+        totals.update(await captures.reconcile_captures(session, now=clock(), province=province))
     return dict(totals)
 
 
