@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -43,7 +43,8 @@ async def assess_codes(
     written only where they say something new. The session's transaction holds the locks until it ends."""
     connection = await driver(session)
     heads = await _lock(connection, codes, rows=tally)
-    now = await not_before_opened(connection, now)
+    # In UTC, as the moments that it is compared with.
+    now = (await not_before_opened(connection, now)).astimezone(UTC)
     units = await unit_tree(connection)
     facts = await facts_of(connection, codes)
     old = await _contributions(connection, codes)
@@ -90,20 +91,32 @@ def changed(before: Iterable[Row], after: Iterable[Row]) -> list[Change]:
     return found
 
 
-def differences(changes: Iterable[Change]) -> dict[Cell, list[int]]:
+def differences(changes: Iterable[Change]) -> dict[Cell, tuple[int, ...]]:
     """Cell → what is to be added to each of COLUMNS. A cell whose dossiers changed but whose counts did not is
     there with zeros: its list changed, so its time does."""
-    cells: dict[Cell, list[int]] = {}
-    for change in changes:
-        for row, add in zip(change, (operator.sub, operator.add), strict=True):
-            if row is not None:
-                cell = row[1:5]
-                counts = added(row[_BITS], *row[_SUMS])
-                cells[cell] = list(map(add, cells.get(cell, _ZEROS), counts))
+    cells: dict[Cell, tuple[int, ...]] = {}
+    for was, row in changes:
+        if was is not None and row is not None and was[1:5] == row[1:5]:
+            moved = [(row[1:5], _moved(_told(was), _told(row)))]
+        else:
+            moved = [(row[1:5], _told(row))] if row is not None else []
+            if was is not None:
+                moved.append((was[1:5], _moved(_told(was), _ZEROS)))
+        for cell, counts in moved:
+            before = cells.get(cell)
+            cells[cell] = counts if before is None else tuple(map(operator.add, before, counts))
     return cells
 
 
 _ZEROS = (0,) * len(COLUMNS)
+
+
+def _told(row: Row) -> tuple[int, ...]:
+    return added(row[_BITS], *row[_SUMS])
+
+
+def _moved(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(operator.sub, after, before))
 
 
 _HEADS = "SELECT code, basis, source, open, wake_at FROM assessment WHERE code = ANY($1::text[])"
@@ -216,26 +229,33 @@ async def _write_heads(
     )
 
 
-_COLUMNS = ", ".join(COLUMNS)
-_ARRAYS = ", ".join(f"${place}::bigint[]" for place in range(5, 5 + len(COLUMNS)))
-_ADD = f"""
-INSERT INTO tally (basis, period, unit_code, procedure_code, {_COLUMNS}, changed_at)
-SELECT t.*, ${5 + len(COLUMNS)} FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], {_ARRAYS})
-    AS t(basis, period, unit_code, procedure_code, {_COLUMNS})
+def _add_to(columns: Sequence[str]) -> str:
+    """SQL that adds to these columns; cells that are new get zeros in the others."""
+    arrays = "".join(f", ${place}::bigint[]" for place, _ in enumerate(columns, start=6))
+    told = "".join(f", {column}" for column in columns)
+    adding = "".join(f"{column} = tally.{column} + excluded.{column}, " for column in columns)
+    others = [column for column in COLUMNS if column not in columns]
+    return f"""
+INSERT INTO tally (changed_at, basis, period, unit_code, procedure_code{told}{"".join(f", {each}" for each in others)})
+SELECT $1::timestamptz, t.*{", 0" * len(others)}
+  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]{arrays})
+    AS t(basis, period, unit_code, procedure_code{told})
 ORDER BY basis COLLATE "C", period COLLATE "C", unit_code COLLATE "C", procedure_code COLLATE "C"
-ON CONFLICT (basis, period, unit_code, procedure_code) DO UPDATE SET
-    {", ".join(f"{column} = tally.{column} + excluded.{column}" for column in COLUMNS)},
+ON CONFLICT (basis, period, unit_code, procedure_code) DO UPDATE SET {adding}
     changed_at = greatest(tally.changed_at + interval '1 microsecond', excluded.changed_at)
 """  # noqa: S608 - column names of ours
-"""A cell's time grows with every change, so that a figure's version does, whatever two workers' clocks
-say."""
 
 
-async def _add(connection: asyncpg.Connection, cells: Mapping[tuple[str, str, str, str], list[int]]) -> None:
-    if cells:
-        rows = [(*cell, *counts) for cell, counts in sorted(cells.items())]
-        at = await connection.fetchval("SELECT clock_timestamp()")
-        await connection.execute(_ADD, *rows_to_columns(rows, 4 + len(COLUMNS)), at)
+async def _add(connection: asyncpg.Connection, cells: Mapping[Cell, tuple[int, ...]]) -> None:
+    """A cell's time grows with every change, so that a figure's version does, whatever two workers' clocks say. Of many
+    changes most columns know nothing: only those that something is added to are sent."""
+    if not cells:
+        return
+    keys = sorted(cells)
+    counts = zip(*(cells[key] for key in keys), strict=True)
+    moved = {column: each for column, each in zip(COLUMNS, counts, strict=True) if any(each)}
+    at = await connection.fetchval("SELECT clock_timestamp()")
+    await connection.execute(_add_to(tuple(moved)), at, *rows_to_columns(keys, 4), *moved.values())
 
 
 async def open_period(session: AsyncSession, *, now: datetime) -> int | None:

@@ -95,8 +95,21 @@ def _order(copy: Copy) -> int:
 
 
 def _pairs(copies: dict[Portal, Copy]) -> Iterator[tuple[Copy, Copy]]:
-    """A copy of which only steps have come (no version) has no head to compare, and hides no other pair."""
-    return pairwise(copy for copy in copies.values() if copy.version is not None)
+    """A copy of which only steps have come (no version) has no head to compare, and hides no other pair. Where both
+    tell the same there is no difference, whatever they know: most pairs need no rule."""
+    told = [copy for copy in copies.values() if copy.version is not None]
+    return ((a, b) for a, b in pairwise(told) if not agree(a, b))
+
+
+def agree(a: Copy, b: Copy) -> bool:
+    """Whether two copies have the same values in all that the rules about pairs look for differences in."""
+    return (
+        a.finished_at == b.finished_at
+        and a.due_at == b.due_at
+        and a.procedure_code == b.procedure_code
+        and a.compared_unit == b.compared_unit
+        and a.effective_status == b.effective_status
+    )
 
 
 def _in_future(copies: Iterable[Copy], now: datetime, parameters: Parameters) -> list[datetime]:

@@ -12,13 +12,16 @@ from services.reconcile.catalogue import Change, Decision, DecisionRow, National
 from services.reconcile.copies import Copy, Presence, Proofs
 from shared.db import driver
 from shared.identifiers import name_key
-from shared.vocabulary import Known, Portal, UnitLevel
+from shared.vocabulary import Portal, UnitLevel
 
 _COPY = (
     "portal, known, version, via, learnt_at, source_system, procedure_code, unit_code, unit_name, unit_via,"
     " status, cancelled, received_at, due_at, finished_at, officer, officer_title, officer_at, step_status,"
     " step_status_at, vanished_at"
 )
+
+
+_PORTALS = {portal.value: portal for portal in Portal}
 
 
 async def copies(session: AsyncSession, codes: Sequence[str]) -> dict[str, list[Copy]]:
@@ -28,8 +31,8 @@ async def copies(session: AsyncSession, codes: Sequence[str]) -> dict[str, list[
         f"SELECT code, {_COPY} FROM dossier WHERE code = ANY($1::text[])",  # noqa: S608 - column names are ours
         codes,
     )
-    for code, portal, known, *values in rows:
-        found[code].append(Copy(Portal(portal), Known(known), *values))
+    for code, portal, *values in rows:
+        found[code].append(Copy(_PORTALS[portal], *values))
     return found
 
 

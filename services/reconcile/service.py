@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -40,10 +40,14 @@ async def compare_dossiers(
     ordered = sorted(set(codes))
     if not ordered:
         return {}
+    parameters = parameters_on(local_day(now), province)
+    now = now.astimezone(
+        UTC
+    )  # as the moments that it is compared with: those of two zones compare ten times as slowly
     connection = await driver(session)
     await connection.execute(
         "INSERT INTO comparison (code, copies, pairing) SELECT code, 0, 0 FROM unnest($1::text[]) AS c(code)"
-        " ORDER BY code ON CONFLICT DO NOTHING",
+        " WHERE NOT EXISTS (SELECT FROM comparison o WHERE o.code = c.code) ORDER BY code ON CONFLICT DO NOTHING",
         ordered,
     )
     locked = await connection.fetch(
@@ -51,12 +55,16 @@ async def compare_dossiers(
         " WHERE code = ANY($1::text[]) ORDER BY code FOR UPDATE",
         ordered,
     )
-    parameters = parameters_on(local_day(now), province)
     copies, proofs = await queries.copies(session, ordered), await queries.proofs(session, ordered)
     halves = {code: pairs.half(copies.get(code, ()), proofs[code]) for code in ordered}
     twins = await _pair(session, locked, halves, now=now)
     results = {
-        code: compare(copies.get(code, ()), replace(proofs[code], twin=twins.get(code)), now, parameters)
+        code: compare(
+            copies.get(code, ()),
+            replace(proofs[code], twin=twins[code]) if code in twins else proofs[code],
+            now,
+            parameters,
+        )
         for code in ordered
     }
     counts = await settle(

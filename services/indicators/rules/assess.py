@@ -15,7 +15,7 @@ judged by the events up to its end, in the running one up to now, whenever the m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from services.indicators.rules.facts import DONE, Copy, End, Facts, end_of
@@ -32,7 +32,7 @@ SINCE = date(2022, 6, 23)
 BOTH = "both"
 """Stands where else a basis does: the row says the same for each of them (assess_both)."""
 
-_SINCE_AT = datetime.combine(SINCE, time(), TZ)
+_SINCE_AT = datetime.combine(SINCE, time(), TZ).astimezone(UTC)
 _TICK = timedelta(microseconds=1)
 _NOTHING = timedelta()
 
@@ -220,7 +220,8 @@ def _course(
     result = _result(copy, end, limit, origin) if end is not None and end.known_at <= now else None
     last = now if end is None else min(end.known_at, now)
     for period in periods_between(max(received, _SINCE_AT), last):
-        if result is not None and end is not None and end.known_at < period.end:
+        start, stop = period.bounds
+        if result is not None and end is not None and end.known_at < stop:
             judged = result  # of every period that holds the end: it asks nothing of the period
         else:
             other = _judge(copy, end, limit, origin, period, now)
@@ -228,7 +229,7 @@ def _course(
                 continue
             judged = other
         bits, timed = judged.bits, None
-        if received >= period.start:
+        if received >= start:
             bits |= _RECEIVED
             if handled is not None:
                 bits, timed = bits | _HANDLED, handled
@@ -269,7 +270,7 @@ def _judge(
     """The rule itself. Two doubts are read literally: the substitute end of a supplement request also covers
     dossiers that were stopped, refused or withdrawn (they have no 9/10 either); and a request counts
     although it was answered since."""
-    received, start, stop = copy.received_at, period.start, period.end
+    received, (start, stop) = copy.received_at, period.bounds
     if received is None or received >= stop or (end is not None and end.known_at < start):
         return None
     over = stop <= now

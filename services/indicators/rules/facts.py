@@ -11,10 +11,10 @@ from typing import NamedTuple
 from shared.reasons import Bit, Source
 from shared.vocabulary import Basis, DossierStatus, DurationUnit, Fact, Known, Portal
 
-NEEDED = Known.STATUS | Known.RECEIVED_AT | Known.DUE_AT | Known.FINISHED_AT | Known.SUPPLEMENTS
+NEEDED = int(Known.STATUS | Known.RECEIVED_AT | Known.DUE_AT | Known.FINISHED_AT | Known.SUPPLEMENTS)
 """Fields that 2.1 asks of a copy before it is preferred to a fuller one."""
 
-LEAST = Known.STATUS | Known.RECEIVED_AT
+LEAST = int(Known.STATUS | Known.RECEIVED_AT)
 """Fields without which nothing can be said at all."""
 
 
