@@ -9,12 +9,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from services.indicators import boards, near_due, queries, trends
+from services.indicators import boards, chances, near_due, queries, trends
 from services.indicators import boards_answers as answers
+from services.indicators.answers import period_view
 from services.indicators.api import PeriodText, Reader, UnitCode, json_response, scope_of
 from services.indicators.boards_schemas import Level, NearDueView, RankBy, ScoreboardView
+from services.indicators.chances_schemas import OpportunitiesView
 from services.indicators.rules import engine
 from services.indicators.rules.units import UnitTree
+from services.indicators.schemas import UnitView
 from services.indicators.trends_schemas import TrendsView
 from shared import coverage
 from shared.answers import (
@@ -173,3 +176,41 @@ async def read_trends(
     view = trends.view(scope, found, asked, units, now)
     etag = etag_for(view.model_dump_json(), *(each.version for each in found.values()))
     return not_modified(request, etag) or json_response(view, etag)
+
+
+@router.get(
+    "/opportunities",
+    summary="Điểm còn có thể giành được của từng thành phần, rẻ nhất trước, và bắt đầu từ hồ sơ nào",
+    response_model=OpportunitiesView,
+    responses=responses(401, 403, 404, 422, 503),
+)
+async def read_opportunities(
+    request: Request,
+    session: Session,
+    principal: Reader,
+    unit: UnitCode = None,
+    period: PeriodText = None,
+    basis: Basis = Basis.COUNTED,
+) -> Response:
+    """What winning the shortfall of each component would give, with targets, rounding and what the same dossiers count
+    elsewhere; the most points per dossier first."""
+    now: datetime = request.app.state.settings.now()
+    units = await queries.units(session)
+    scope = scope_of(principal, units, unit, period, basis, now)
+    rules = engine.rule_set_for(scope.period)
+    figures = await queries.figures(session, scope)
+    name = units.name(scope.unit, scope.period.last_day)
+    running = now < scope.period.end
+    etag = etag_for("opportunities", *scope.key, name, running, figures.version)
+    unchanged = not_modified(request, etag)
+    if unchanged is not None:
+        return unchanged
+    view = OpportunitiesView(
+        unit=UnitView(code=scope.unit, name=name),
+        period=period_view(scope.period, now),
+        basis=basis,
+        rule_set=rules.id,
+        items=await chances.found(session, scope, figures, rules),
+        as_of=figures.as_of,
+    )
+    return json_response(view, etag)

@@ -293,3 +293,33 @@ async def test_a_trend_that_cannot_be(http: httpx.AsyncClient, params: dict[str,
     answer = await http.get("/v1/trends", params=params)
     assert answer.status_code == 422
     assert answer.json()["detail_vi"]
+
+
+@pytest.mark.parametrize("unit", ["H31", "H31.137", "H31.16", "H31.139"])
+async def test_points_to_win_with_the_dossiers_to_begin_with(http: httpx.AsyncClient, unit: str) -> None:
+    params = {"unit": unit, "period": "2026-08"}
+    answer = await http.get("/v1/opportunities", params=params)
+    assert answer.status_code == 200, answer.text
+    items = answer.json()["items"]
+    assert bool(items) is (unit != "H31.139")
+    each = [Decimal(item["points_per_subject"]) for item in items]
+    assert each == sorted(each, reverse=True)
+    for item in items:
+        path = f"/v1/indicators/{item['group']}"
+        own = (await http.get(path, params=params)).json()
+        component = next(one for one in own["components"] if one["id"] == item["component"])
+        assert Decimal(component["points"]) + Decimal(item["own"]) <= Decimal(component["max"])
+        assert 0 < item["subjects"] <= item["winnable"] <= component["denominator"] - component["numerator"]
+        assert Decimal(item["points"]) == Decimal(item["own"]) + sum(
+            Decimal(along["points"]) for along in item["along"]
+        )
+        shortfall = await http.get(
+            f"{path}/{item['component']}/items", params={**params, "part": "shortfall"}
+        )
+        behind = {one["code"] for one in shortfall.json()["items"]}
+        assert item["first"]
+        if item["subject"] == "dossier":
+            assert set(item["first"]) <= behind
+            assert len(item["first"]) == item["subjects"]
+    tag = {"If-None-Match": answer.headers["etag"]}
+    assert (await http.get("/v1/opportunities", params=params, headers=tag)).status_code == 304

@@ -1,0 +1,100 @@
+"""Points to win, read from the dossiers of a unit's period and put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.indicators.answers import vietnamese
+from services.indicators.chances_schemas import AlongView, OpportunityView
+from services.indicators.queries import OF_BASIS, WITHIN, Figures, Scope
+from services.indicators.rules import engine
+from services.indicators.rules.measures import MEASURES
+from services.indicators.rules.opportunities import BY_DOSSIER, MASK, Opportunity, Shape, opportunities
+from shared.db import driver, rows_to_columns
+
+FIRST = 10
+"""Codes to begin with, of each opportunity."""
+
+_SHAPES = f"""
+SELECT t.procedure_code, coalesce(p.facts, 0), t.shape, t.dossiers
+FROM (SELECT procedure_code, bits & {MASK} AS shape, count(*) AS dossiers FROM assessment_period
+       WHERE {OF_BASIS} AND period = $2 AND {WITHIN} GROUP BY 1, 2) AS t
+  LEFT JOIN procedure p ON p.code = t.procedure_code
+"""  # noqa: S608 - names of ours
+_CODES = f"""
+SELECT a.procedure_code, bits & {MASK}, (array_agg(code ORDER BY code))[1:{FIRST}]
+FROM assessment_period a JOIN unnest($4::text[], $5::bigint[]) AS w(procedure_code, shape)
+  ON a.procedure_code = w.procedure_code AND a.bits & {MASK} = w.shape
+WHERE {OF_BASIS} AND period = $2 AND {WITHIN} GROUP BY 1, 2
+"""  # noqa: S608 - names of ours
+
+
+async def found(
+    session: AsyncSession, scope: Scope, figures: Figures, rules: engine.RuleSet
+) -> list[OpportunityView]:
+    """The most points per subject first, each with the first codes to begin with."""
+    connection = await driver(session)
+    shapes = {
+        Shape(code, facts, bits): dossiers
+        for code, facts, bits, dossiers in await connection.fetch(_SHAPES, *scope.key)
+    }
+    other = {
+        count: figures.measured[count]
+        for measure in MEASURES.values()
+        if measure.subject not in BY_DOSSIER
+        for count in (measure.numerator, measure.denominator)
+    }
+    chances = opportunities(shapes, other, rules)
+    wanted = sorted(
+        {(shape.procedure_code, shape.bits) for each in chances for shape, _ in each.first[:FIRST]}
+    )
+    rows = await connection.fetch(_CODES, *scope.key, *rows_to_columns(wanted, 2)) if wanted else []
+    codes = {(row[0], row[1]): row[2] for row in rows}
+    return [_view(each, _codes(each, codes)) for each in chances]
+
+
+def _codes(each: Opportunity, codes: Mapping[tuple[str, int], Sequence[str]]) -> list[str]:
+    found: list[str] = []
+    for shape, amount in each.first[:FIRST]:
+        found += codes.get((shape.procedure_code, shape.bits), ())[:amount]
+    return found[:FIRST]
+
+
+_SUBJECT = {
+    "dossier": "hồ sơ",
+    "procedure": "thủ tục (mỗi thủ tục một hồ sơ)",
+    "petition": "phản ánh, kiến nghị",
+}
+
+
+def _view(each: Opportunity, codes: list[str]) -> OpportunityView:
+    component = engine.parameters().components[each.measure.component]
+    per = each.each.quantize(Decimal("0.0001"), ROUND_HALF_UP)
+    return OpportunityView(
+        component=component.id,
+        group=component.group,
+        name=component.name,
+        subject=each.measure.subject,
+        winnable=each.winnable,
+        subjects=each.subjects,
+        points=each.points,
+        own=each.own,
+        along=[AlongView(component=key, points=points) for key, points in each.along.items()],
+        points_per_subject=per,
+        why=_sentence(each, component.name, per),
+        first=codes,
+    )
+
+
+def _sentence(each: Opportunity, name: str, per: Decimal) -> str:
+    along = ", ".join(f"{vietnamese(points)} điểm ở {key}" for key, points in each.along.items())
+    subject = _SUBJECT.get(each.measure.subject, each.measure.subject)
+    return (
+        f"Nếu thêm {vietnamese(each.subjects)} {subject} đạt yêu cầu của {each.measure.component} ({name}) thì tăng"
+        f" {vietnamese(each.points)} điểm"
+        + (f", gồm {vietnamese(each.own)} điểm ở {each.measure.component} và {along}" if along else "")
+        + f"; mỗi {subject.partition(' (')[0]} khoảng {vietnamese(per)} điểm."
+    )
