@@ -7,7 +7,7 @@ The conditions are the rules' own (`Rule.sieve`, sieves.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -159,8 +159,8 @@ class Sifted:
 
 
 _TEXTS = (
-    "SELECT DISTINCT {0} FROM dossier"
-    " WHERE {0} IS NOT NULL AND officer_at IS NOT NULL AND portal IN ('sent', 'national')"
+    "SELECT DISTINCT officer, officer_title FROM dossier"
+    " WHERE officer_at IS NOT NULL AND portal IN ('sent', 'national')"
 )
 _OPEN = "SELECT DISTINCT code FROM finding WHERE subject = 'dossier' AND state = 'open'"
 
@@ -177,15 +177,15 @@ async def sift(session: AsyncSession, *, now: datetime, parameters: Parameters) 
         "SELECT complete_through FROM sync_state WHERE portal = 'provincial' AND subject = 'dossiers'"
     )
 
-    async def texts(column: str, objected: Callable[[str], bool]) -> list[str]:
-        return [row[0] for row in await connection.fetch(_TEXTS.format(column)) if objected(row[0])]
-
+    texts = await connection.fetch(_TEXTS)
+    officers = {row["officer"] for row in texts} - {None}
+    titles = {row["officer_title"] for row in texts} - {None}
     values = (
         now + parameters.clock_tolerance,
         parameters.tolerance,
         through and through - parameters.missing_grace,
-        await texts("officer", parameters.is_no_name),
-        await texts("officer_title", lambda text: not has_title(text)),
+        [text for text in officers if parameters.is_no_name(text)],
+        [text for text in titles if not has_title(text)],
     )
     dossiers, new, codes = await connection.fetchrow(pass_sql(RULES), *values)
     unsettled = {row["code"] for row in await connection.fetch(_OPEN)}
