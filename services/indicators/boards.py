@@ -27,17 +27,17 @@ _COLUMNS = sorted(
 # Each unit's range of the key is read once: its own cells and those below it. What is distinct (procedures) is so over
 # the subtree: one row for each unit, period and procedure first.
 _FIGURES = f"""
+WITH cells AS MATERIALIZED (
+  SELECT u.unit, t.* FROM unnest($3::text[]) AS u(unit) CROSS JOIN LATERAL (
+         SELECT period, procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in _COLUMNS)},
+                max(changed_at) AS as_of
+           FROM tally WHERE {OF_BASIS} AND period = ANY($2::text[])
+            AND unit_code >= u.unit AND unit_code < u.unit || '/'
+            AND (unit_code = u.unit OR starts_with(unit_code, u.unit || '.'))
+          GROUP BY period, procedure_code) AS t)
 SELECT unit, period, {", ".join(f"sum(t.{column})::bigint" for column in COUNTED)},
-       {", ".join(measured_sql(count) for count in MEASURED)},
-       max(t.as_of), sum(t.times), sum(f)
-FROM (SELECT u.unit, t.period, t.procedure_code, {", ".join(f"sum(t.{each})::bigint AS {each}" for each in _COLUMNS)},
-             max(t.changed_at) AS as_of, sum(extract(epoch FROM t.changed_at)) AS times
-        FROM unnest($3::text[]) AS u(unit) CROSS JOIN LATERAL (
-             SELECT * FROM tally WHERE {OF_BASIS} AND period = ANY($2::text[])
-                AND unit_code >= u.unit AND unit_code < u.unit || '/'
-                AND (unit_code = u.unit OR starts_with(unit_code, u.unit || '.'))) AS t
-       GROUP BY u.unit, t.period, t.procedure_code) AS t
-  LEFT JOIN procedure p ON p.code = t.procedure_code
+       {", ".join(measured_sql(count) for count in MEASURED)}, max(t.as_of)
+FROM cells t LEFT JOIN procedure p ON p.code = t.procedure_code
   CROSS JOIN LATERAL (SELECT coalesce(p.facts, 0) AS f) AS facts
 GROUP BY unit, period
 """  # noqa: S608 - names of ours
@@ -53,7 +53,8 @@ class Place(NamedTuple):
 async def figures(
     session: AsyncSession, *, basis: Basis, periods: Sequence[Period], units: Sequence[str]
 ) -> dict[Place, Figures]:
-    """As queries.figures, for each of the units in each of the periods; `counts` are those of COUNTED."""
+    """As queries.figures, for each of the units in each of the periods; `counts` are those of COUNTED. Without a
+    version: the answers are hashed whole."""
     keys = [period.key for period in periods]
     rows = await (await driver(session)).fetch(_FIGURES, [basis.value, BOTH], keys, units)
     zero = OF_COUNTED if basis is Basis.PROVINCIAL else ()
@@ -63,8 +64,8 @@ async def figures(
             column: 0 if column in zero else value for column, value in zip(COUNTED, values, strict=False)
         }
         measured = dict(zip(MEASURED, values[len(COUNTED) :], strict=False))
-        as_of, times, facts = values[-3:]
-        found[Place(unit, key)] = Figures(counts, measured, as_of, f"{as_of} {times} {facts}")
+        as_of = values[-1]
+        found[Place(unit, key)] = Figures(counts, measured, as_of, "")
     return found
 
 

@@ -174,7 +174,7 @@ async def read_trends(
     scope = scope_of(principal, units, unit, asked[-1].key, basis, now)
     found = await boards.figures(session, basis=basis, periods=asked, units=[scope.unit])
     view = trends.view(scope, found, asked, units, now)
-    etag = etag_for(view.model_dump_json(), *(each.version for each in found.values()))
+    etag = etag_for(view.model_dump_json())
     return not_modified(request, etag) or json_response(view, etag)
 
 
