@@ -27,19 +27,18 @@ _COLUMNS = sorted(
 # Each unit's range of the key is read once: its own cells and those below it. What is distinct (procedures) is so over
 # the subtree: one row for each unit, period and procedure first.
 _FIGURES = f"""
-WITH cells AS MATERIALIZED (
-  SELECT u.unit, t.* FROM unnest($3::text[]) AS u(unit) CROSS JOIN LATERAL (
-         SELECT period, procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in _COLUMNS)},
-                max(changed_at) AS as_of
-           FROM tally WHERE {OF_BASIS} AND period = ANY($2::text[])
-            AND unit_code >= u.unit AND unit_code < u.unit || '/'
-            AND (unit_code = u.unit OR starts_with(unit_code, u.unit || '.'))
-          GROUP BY period, procedure_code) AS t)
-SELECT unit, period, {", ".join(f"sum(t.{column})::bigint" for column in COUNTED)},
+SELECT u.unit, t.period, {", ".join(f"sum(t.{column})::bigint" for column in COUNTED)},
        {", ".join(measured_sql(count) for count in MEASURED)}, max(t.as_of)
-FROM cells t LEFT JOIN procedure p ON p.code = t.procedure_code
+FROM unnest($3::text[]) AS u(unit) CROSS JOIN LATERAL (
+     SELECT period, procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in _COLUMNS)},
+            max(changed_at) AS as_of
+       FROM tally WHERE {OF_BASIS} AND period = ANY($2::text[])
+        AND unit_code >= u.unit AND unit_code < u.unit || '/'
+        AND (unit_code = u.unit OR starts_with(unit_code, u.unit || '.'))
+      GROUP BY period, procedure_code) AS t
+  LEFT JOIN procedure p ON p.code = t.procedure_code
   CROSS JOIN LATERAL (SELECT coalesce(p.facts, 0) AS f) AS facts
-GROUP BY unit, period
+GROUP BY u.unit, t.period
 """  # noqa: S608 - names of ours
 
 
