@@ -1,4 +1,5 @@
-"""The province's integrator: tells a receiver what it tells the nation, in its protocol (portals.md §1.7).
+"""The province's integrator: tells a receiver what it tells the nation, in its protocol (portals.md §1.7), and the
+petitions by its own address, where the receiver has that.
 
 Only what changed since its last push is sent. It behaves as the strictest known client: success needs a zero
 error_code and "thành công"; "đã tồn tại" → once more as an update; -2 → log in again; no answer or 5xx →
@@ -13,12 +14,12 @@ from dataclasses import asdict, dataclass, field
 
 import httpx
 
-from services.sandbox import messages
+from services.sandbox import messages, ratings
 from services.sandbox.answers import encode
 from services.sandbox.dossier import Copy, Dossier
 from services.sandbox.world import World
 
-HEADS, STEPS = 500, 1000  # items in a call
+HEADS, STEPS = 500, 1000  # items in a call; petitions and ratings come as many as heads
 _ATTEMPTS = 6
 _LONGEST_WAIT = 5.0
 
@@ -38,12 +39,14 @@ class Target:
 
 @dataclass(slots=True)
 class PushCounts:
-    """What one push did, in dossiers and steps. `refused` counts items of batches that were answered with an
-    error; they are sent again by the next push."""
+    """What one push did, in dossiers, steps, petitions and ratings. `refused` counts items of batches that were
+    answered with an error, and petitions that were rejected; they are sent again by the next push."""
 
     new: int = 0
     updated: int = 0
     steps: int = 0
+    petitions: int = 0
+    ratings: int = 0
     calls: int = 0
     logins: int = 0
     retries: int = 0
@@ -57,7 +60,9 @@ class PushCounts:
 class Integrator:
     def __init__(self, world: World, target: Target) -> None:
         self.world, self.target = world, target
-        self.told: dict[str, int] = {}  # code → events told
+        self.told: dict[str, int] = {}  # code → events told, of a dossier or of a petition
+        self.rated: set[tuple[int, int]] = set()  # months whose ratings were told
+        self._takes_petitions = True
         self._session = ""
         self._lock = asyncio.Lock()
 
@@ -79,7 +84,42 @@ class Integrator:
             for update, group in ((False, new), (True, known)):
                 for start in range(0, len(group), HEADS):
                     await self._batch(http, group[start : start + HEADS], update, at, counts)
+            await self._petitions(http, at, counts)
+            await self._ratings(http, counts)
             return counts
+
+    async def _petitions(self, http: httpx.AsyncClient, at: int, counts: PushCounts) -> None:
+        changed = [each for each in self.world.petitions if each.told(at) > self.told.get(each.code, 0)]
+        for start in range(0, len(changed) if self._takes_petitions else 0, HEADS):
+            group = changed[start : start + HEADS]
+            said = await self._post(http, "/v1/petitions", [each.message(at) for each in group], counts)
+            if said is None:  # a receiver that speaks the national protocol only
+                self._takes_petitions = False
+                return
+            items = said.get("items")
+            if not isinstance(items, list):
+                raise PushFailed(f"petitions refused: {said.get('status')} {said.get('detail', '')}")
+            for each, item in zip(group, items, strict=True):
+                if item["result"] == "rejected":
+                    counts.refused += 1
+                    counts.messages.append(f"{each.code}: {item['reason']}"[:500])
+                else:
+                    self.told[each.code] = each.told(at)
+            counts.petitions += len(group)
+
+    async def _ratings(self, http: httpx.AsyncClient, counts: PushCounts) -> None:
+        for month in self.world.ended_months():
+            if month in self.rated:
+                continue
+            items = list(ratings.ratings(self.world.seed, *month))
+            taken = True
+            for start in range(0, len(items), HEADS):
+                taken = (
+                    await self._send(http, "DongBoDanhGia", items[start : start + HEADS], counts) and taken
+                )
+            counts.ratings += len(items)
+            if taken:
+                self.rated.add(month)
 
     async def _batch(
         self,
@@ -134,7 +174,7 @@ class Integrator:
             if not self._session:
                 await self._login(http, counts)
             call = {"session": self._session, "madonvi": "H31", "service": service, "data": items} | extra
-            said = await self._post(http, "/dvcqg/integration", call, counts)
+            said = await self._post(http, "/dvcqg/integration", call, counts) or {}
             code, text = str(said.get("error_code")), str(said.get("message", ""))
             if code in ("0", "00") and "thành công" in text:
                 return True
@@ -150,7 +190,7 @@ class Integrator:
 
     async def _login(self, http: httpx.AsyncClient, counts: PushCounts) -> None:
         account = {"username": self.target.username, "password": self.target.password}
-        said = await self._post(http, "/dvcqg/login", account, counts)
+        said = await self._post(http, "/dvcqg/login", account, counts) or {}
         session = said.get("session")
         if str(said.get("error_code")) not in ("0", "00") or not isinstance(session, str) or not session:
             raise PushFailed(f"login refused: {said.get('error_code')} {said.get('message', '')}")
@@ -159,7 +199,8 @@ class Integrator:
 
     async def _post(
         self, http: httpx.AsyncClient, path: str, content: object, counts: PushCounts
-    ) -> dict[str, object]:
+    ) -> dict[str, object] | None:
+        """None: there is no such address."""
         problem = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -167,7 +208,7 @@ class Integrator:
                 await asyncio.sleep(min(0.1 * 2**attempt, _LONGEST_WAIT))
             counts.calls += 1
             try:
-                headers = {"content-type": "application/json"}
+                headers = {"content-type": "application/json", "x-api-key": self.target.password}
                 response = await http.post(path, content=encode(content), headers=headers)
             except httpx.TransportError as error:
                 problem = type(error).__name__
@@ -175,6 +216,8 @@ class Integrator:
             if response.status_code >= 500:
                 problem = f"HTTP {response.status_code}"
                 continue
+            if response.status_code == 404:
+                return None
             try:
                 said = response.json()
             except ValueError:

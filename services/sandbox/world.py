@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from random import Random
 
 from services.sandbox import defects
 from services.sandbox.decisions import injected
 from services.sandbox.dossier import Copy, Defect, Dossier, copy_after
 from services.sandbox.facts import Procedure, Unit, offered, units
+from services.sandbox.petitions import Petition, petitions
+from services.sandbox.ratings import ended_months
 from services.sandbox.timeline import live
 from services.sandbox.workdays import DAY, Workdays, epoch, iso, moment
 
@@ -42,6 +45,17 @@ class World:
         self.by_code = {dossier.code: dossier for dossier in self.dossiers}
         self.by_national_code = {defects.national_code(dossier): dossier for dossier in self.dossiers}
         self._listed: tuple[int, list[tuple[int, int, int]]] = (-1, [])
+
+    @cached_property
+    def petitions(self) -> list[Petition]:
+        """Those of the same days as the dossiers, in order of sending."""
+        begin, end = self.anchor - PAST_DAYS * DAY, self.anchor + FUTURE_DAYS * DAY
+        past, coming = (begin, self.anchor), (self.anchor, end)
+        return petitions(self.seed, self.dossiers, past=past, coming=coming, size=self.size)
+
+    def ended_months(self) -> list[tuple[int, int]]:
+        """(year, month) of the world's months that have ended at the clock."""
+        return ended_months(self.anchor - PAST_DAYS * DAY, self.now)
 
     @property
     def clock(self) -> datetime:
@@ -124,13 +138,20 @@ class World:
     # --- truth
 
     def truth(self, at: datetime | None = None) -> dict[str, object]:
-        """Every injected defect that shows at a moment (default: the clock's), by dossier and by procedure.
+        """Every injected defect that shows at a moment (default: the clock's), by dossier and by procedure; and what
+        is true of every petition that has been sent by then.
 
         `values` holds the field concerned in each copy; `expected_at` (lost ones) is since when the nation
         should know; `updated_at` the newest event in the province, from which a grace time counts.
         """
         when = self.now if at is None else epoch(at)
-        return {"at": iso(when), "dossiers": list(self._manifest(when)), "procedures": injected()}
+        told = [each.truth(when) for each in self.petitions if each.sent_at <= when]
+        return {
+            "at": iso(when),
+            "dossiers": list(self._manifest(when)),
+            "procedures": injected(),
+            "petitions": told,
+        }
 
     def _manifest(self, when: int) -> Iterator[dict[str, object]]:
         for dossier in self.dossiers:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from services.sandbox import ratings
 from services.sandbox.integrator import Integrator, PushFailed, Target
 from services.sandbox.messages import head, steps
 from services.sandbox.server import create_app, running, serving
@@ -29,6 +30,10 @@ class Receiver:
     def __init__(self) -> None:
         self.heads: dict[str, Any] = {}
         self.steps: dict[str, list[Any]] = {}
+        self.ratings: list[Any] = []
+        self.petitions: dict[str, Any] = {}
+        self.without_petitions = False
+        self.rejected: set[str] = set()
         self.calls: list[tuple[str, str, int]] = []
         self.logins = 0
         self.troubles: list[Response] = []
@@ -38,6 +43,7 @@ class Receiver:
             routes=[
                 Route("/dvcqg/login", self.login, methods=["POST"]),
                 Route("/dvcqg/integration", self.integration, methods=["POST"]),
+                Route("/v1/petitions", self.take_petitions, methods=["POST"]),
             ]
         )
 
@@ -53,6 +59,9 @@ class Receiver:
         if self.troubles:
             return self.troubles.pop(0)
         self.calls.append((sent["service"], sent.get("isUpdating", ""), len(sent["data"])))
+        if sent["service"] == "DongBoDanhGia":
+            self.ratings += sent["data"]
+            return JSONResponse({"error_code": "0", "message": "Đồng bộ đánh giá thành công"})
         known = [item["MaHoSo"] for item in sent["data"] if item["MaHoSo"] in self.heads]
         if sent["service"] == "CapNhatTienDoHoSoMC":
             for item in sent["data"]:
@@ -62,6 +71,18 @@ class Receiver:
             return JSONResponse({"error_code": "3", "message": f"Hồ sơ {known[0]} đã tồn tại"})
         self.heads.update((item["MaHoSo"], item) for item in sent["data"])
         return JSONResponse(OK)
+
+    async def take_petitions(self, request: Request) -> Response:
+        if self.without_petitions:
+            return Response("Not Found", 404)
+        assert request.headers["x-api-key"] == "secret"
+        sent = await request.json()
+        self.calls.append(("petitions", "", len(sent)))
+        results = ["rejected" if item["code"] in self.rejected else "accepted" for item in sent]
+        self.petitions |= {
+            item["code"]: item for item, result in zip(sent, results, strict=True) if result == "accepted"
+        }
+        return JSONResponse({"items": [{"result": result, "reason": "no"} for result in results]})
 
 
 @pytest.fixture
@@ -171,3 +192,39 @@ def test_the_clock_follows_after_the_first_push(receiver: Receiver, target: Targ
         assert client.get("/_sandbox/clock").json()["now"] == later.isoformat()
     assert said["new"] > 0
     assert_all_told(receiver, world)
+
+
+async def test_petitions_as_they_are_at_the_clock_and_ratings_of_ended_months(
+    receiver: Receiver, target: Target, world: World
+) -> None:
+    sent = [each for each in world.petitions if each.sent_at <= world.now]
+    receiver.rejected = {sent[0].code}
+    integrator = Integrator(world, target)
+    first = await integrator.push()
+    assert (first.petitions, first.refused, first.messages) == (len(sent), 1, [f"{sent[0].code}: no"])
+    assert receiver.petitions == {each.code: each.message(world.now) for each in sent[1:]}
+    months = [(2026, month) for month in (6, 7, 8, 9)]
+    told = [item for month in months for item in ratings.ratings(world.seed, *month)]
+    assert receiver.ratings == told
+    assert first.ratings == len(told) > 800
+
+    receiver.rejected.clear()
+    receiver.calls.clear()
+    again = await integrator.push()
+    assert (again.petitions, again.ratings, receiver.calls) == (1, 0, [("petitions", "", 1)])
+    world.move(world.clock + timedelta(days=14))
+    later = await integrator.push()
+    assert 0 < later.petitions < len(sent)
+    assert receiver.petitions == {
+        each.code: each.message(world.now) for each in world.petitions if each.sent_at <= world.now
+    }
+
+
+async def test_a_receiver_without_petitions_is_not_asked_again(
+    receiver: Receiver, target: Target, world: World
+) -> None:
+    receiver.without_petitions = True
+    integrator = Integrator(world, target)
+    first = await integrator.push()
+    assert (first.petitions, first.refused) == (0, 0)
+    assert (await integrator.push()).calls == 0
