@@ -21,7 +21,8 @@ _CLOSED = (8, 3, 7)
 
 class Line(NamedTuple):
     """A dossier as the nation shows it. `finish`: by a result; `closed`: without one; `asked`: requests for a
-    supplement as (asked, supplied, whether the appointment moved); `flags`: which counts of a dossier hold."""
+    supplement as (asked, supplied, whether the appointment moved); `flags`: which counts of a dossier hold;
+    `complained`: when a petition first named it."""
 
     unit: str
     procedure: str
@@ -32,6 +33,7 @@ class Line(NamedTuple):
     asked: tuple[tuple[int, int | None, bool], ...]
     channel: str
     flags: frozenset[str]
+    complained: int | None
 
     @property
     def ended(self) -> int | None:
@@ -49,6 +51,7 @@ class Counts:
         n, of = self.n, self.procedures
         n["received"] += 1
         n["on_time"] += on_time
+        n["satisfied"] += on_time and not (line.complained is not None and line.complained < until)
         if line.finish is not None and line.finish < until:
             n["completed"] += 1
             n["seconds"] += line.finish - line.received
@@ -95,10 +98,33 @@ class Published:
             self._at, self._kept, self._held, self._lines = now, {}, {}, list(self._shown(now))
 
     def _shown(self, at: int) -> Iterator[Line]:
+        complained: dict[str, int] = {}
+        for petition in self.world.petitions:  # in order of sending
+            if petition.dossier_code is not None and petition.sent_at <= at:
+                complained.setdefault(petition.dossier_code, petition.sent_at)
         for dossier in self.world.dossiers:
             copy = self.world.national(dossier, at)
             if copy is not None and copy.received_at is not None:
-                yield _line(dossier, copy)
+                yield _line(dossier, copy)._replace(complained=complained.get(copy.code))
+
+    def petitions(self, begin: int, end: int) -> dict[str, Counter[str]]:
+        """By unit code, the province's own among them, of the petitions first received in [begin, end): how many there
+        are ("all"), how many in time and satisfied, and by kind."""
+        self._look()
+        found: dict[str, Counter[str]] = {unit.code: Counter() for unit in units()}
+        until = min(self._at, end - 1)
+        for each in self.world.petitions:
+            counted = each.at("received_at", self._at) or each.sent_at
+            if not (begin <= counted < end and counted <= self._at):
+                continue
+            late = each.late_from is not None and each.late_from <= until
+            repeated = any(later.sent_at <= until for later in each.repeated_by)
+            disliked = each.at("likes", self._at) is not None and each.dislikes > each.likes
+            told = {"all": 1, each.kind: 1, "on_time": not late}
+            told["satisfied"] = not (late or repeated or disliked)
+            for code in {each.unit_at(self._at), PROVINCE}:
+                found[code].update(told)
+        return found
 
     def _counted(self, begin: int, end: int, procedure: str) -> dict[str, Counts]:
         found = {unit.code: Counts() for unit in units()}
@@ -144,7 +170,16 @@ def _line(dossier: Dossier, copy: Copy) -> Line:
     flags = frozenset(_flags(item, copy.procedure))
     channel = str(item.get("KenhThucHien") or "1")
     return Line(
-        copy.unit.code, copy.procedure.code, copy.received_at, finish, closed, due, asked, channel, flags
+        copy.unit.code,
+        copy.procedure.code,
+        copy.received_at,
+        finish,
+        closed,
+        due,
+        asked,
+        channel,
+        flags,
+        None,
     )
 
 

@@ -51,6 +51,7 @@ class Bodies:
         self._published, self._begin, self._end, self._procedure = published, begin, end, procedure
         self._counts = published.counts(begin, end, procedure)
         self._held = published.held_by_the_province(begin, end)
+        self._petitions = published.petitions(begin, end)
 
     # --- the six groups of one unit
 
@@ -85,16 +86,17 @@ class Bodies:
         return [*rows, constant]
 
     def _satisfaction(self, code: str) -> list[Row]:
-        n = self._counts[code].n
+        n, told = self._counts[code].n, self._petitions[code]
         kinds: list[Row] = [
-            {"code": f"PETITION_CLASSIFICATION_{kind}", "name": kind, "numerator": 0, "denominator": 0}
-            | {"ratio": 0, "score": None, "maxScore": 0}
+            {"code": f"PETITION_CLASSIFICATION_{kind}", "name": kind, "numerator": told[kind.lower()]}
+            | {"denominator": told["all"], "ratio": ratio(told[kind.lower()], told["all"])}
+            | {"score": None, "maxScore": 0}
             for kind in ("TTHC", "STAFF")
         ]
         return [
-            metric("DOSSIER_RECEIVING_SATISFACTION", n["on_time"], n["received"]),
-            metric("PETITION_PROCESSING_ON_TIME", 0, 0),
-            metric("PETITION_HANDLING_SATISFACTION", 0, 0),
+            metric("DOSSIER_RECEIVING_SATISFACTION", n["satisfied"], n["received"]),
+            metric("PETITION_PROCESSING_ON_TIME", told["on_time"], told["all"]),
+            metric("PETITION_HANDLING_SATISFACTION", told["satisfied"], told["all"]),
             *kinds,
         ]
 
@@ -247,7 +249,9 @@ class Bodies:
     def satisfaction(self) -> Row:
         rows, head = self._flat(self._satisfaction, 18)
         for row, code in zip([head, *rows], [PROVINCE, *(_code_of(row) for row in rows)], strict=True):
-            row |= {"totalPetitions": 0, "classifiedPetitions": 0, "averageScore": None}
+            told = self._petitions[code]
+            row |= {"totalPetitions": told["all"], "classifiedPetitions": told["tthc"] + told["staff"]}
+            row["averageScore"] = None
             row["totalDossiers"] = self._counts[code].n["received"]
         source = "reporting_766_satisfaction_petition_months, reporting_766_satisfaction_dossier_periods"
         return {"overview": head, "evaluation": rows} | _page(rows, source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from services.sandbox.petitions import WAYS, Petition
+from services.sandbox.published import Published
 from services.sandbox.ratings import ended_months, ratings
 from services.sandbox.workdays import epoch
 from services.sandbox.world import World
@@ -56,6 +57,27 @@ def _fields(petition: Petition, when: int) -> set[str]:
     return {name for name in told if name.endswith("_at") and name != "updated_at"} | (
         {"likes"} if "likes" in told else set()
     )
+
+
+def test_the_portal_publishes_what_is_true(still_world: World) -> None:
+    published = Published(still_world)
+    begin, end = epoch(datetime.fromisoformat("2026-07-01T00:00:00+07:00")), still_world.now
+    counts = published.petitions(begin, end)
+    truth = [
+        each.truth(still_world.now)
+        for each in still_world.petitions
+        if begin <= (each.at("received_at", still_world.now) or each.sent_at) < end
+    ]
+    assert counts["H31"]["all"] == len(truth) > 20
+    assert sum(each["all"] for code, each in counts.items() if code != "H31") <= len(truth)
+    late = [
+        row for row in truth if row["late_from"] and str(row["late_from"]) < still_world.clock.isoformat()
+    ]
+    assert 0 < counts["H31"]["on_time"] == len(truth) - len(late) < len(truth)
+    assert counts["H31"]["satisfied"] < counts["H31"]["on_time"]
+    dossiers = published.counts(begin, end)["H31"].n
+    named = {each.dossier_code for each in still_world.petitions if each.sent_at < end} - {None}
+    assert 0 < dossiers["on_time"] - dossiers["satisfied"] <= len(named)
 
 
 def test_months_that_have_ended() -> None:
