@@ -137,6 +137,11 @@ def pass_sql(rules: Sequence[Rule]) -> str:
     )
 
 
+def flagged_sql(rules: Sequence[Rule]) -> str:
+    """The codes of which these rules, or a vanished copy, may have something to say; whatever was compared before."""
+    return f"{_GIVEN} SELECT {_CODE} FROM {_joined()} WHERE {flagged(rules)}"  # noqa: S608
+
+
 def note_sql(rules: Sequence[Rule]) -> str:
     """Writes the comparison rows of those of some codes that need no judgement and have none; returns these codes."""
     only = f" AND code = ANY(${len(VALUES) + 2}::text[])"
