@@ -53,6 +53,7 @@ KINDS: dict[str, frozenset[str]] = {
     "appointment_invented": frozenset({"appointment_invented"}),
     "end_is_push_time": frozenset({"processing_date_is_push_time"}),
     "impossible_record": frozenset({"impossible_record"}),
+    "result_is_submitted": frozenset({"result_is_submitted_file"}),
 }
 """The finding of each injected defect."""
 

@@ -109,6 +109,7 @@ def agree(a: Copy, b: Copy) -> bool:
         and a.procedure_code == b.procedure_code
         and a.compared_unit == b.compared_unit
         and a.effective_status == b.effective_status
+        and a.payment == b.payment
     )
 
 
@@ -175,7 +176,7 @@ def _evidence(rule: Rule, case: Case) -> dict[str, Any]:
         ]
     a, b = shown[0], shown[-1]
     a_portal, b_portal = PORTAL_NAMES[a.portal], PORTAL_NAMES[b.portal]
-    problems = impossibilities(case, a) if rule.looks_at == "copy" else frozenset[str]()
+    problems = impossibilities(case, a) if rule.kind == "impossible_record" else frozenset[str]()
     evidence: dict[str, Any] = {
         "rule": rule.kind,
         "sentence": rule.sentence.format(

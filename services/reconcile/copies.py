@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from shared.vocabulary import Known, Portal, UnitVia
+from shared.vocabulary import Fact, Known, Portal, UnitVia
+
+_RESULT_IS_SUBMITTED = Fact.RESULT_IS_SUBMITTED.value
+_PAID_ONLINE, _PAID_OTHERWISE = Fact.PAID_ONLINE.value, Fact.PAID_OTHERWISE.value
 
 
 @dataclass(slots=True)
@@ -15,7 +18,7 @@ class Copy:
     """One portal's copy (shared/models/dossier.py has the meaning of each field; moments are aware).
 
     `known` (bits of vocabulary.Known) says which fields this copy is able to tell; `version` None: only steps have
-    come, the head is unknown.
+    come, the head is unknown. `facts` (bits of vocabulary.Fact): what it says is true; what it does not know is not.
     """
 
     portal: Portal
@@ -39,6 +42,7 @@ class Copy:
     step_status: int | None = None
     step_status_at: datetime | None = None
     vanished_at: datetime | None = None
+    facts: int = 0
 
     def knows(self, field: Known) -> bool:
         bits = field._value_  # a plain number: `in` and `&` of an IntFlag cost ten times as much
@@ -64,6 +68,18 @@ class Copy:
     def status_at(self) -> datetime | None:
         """When what tells the state happened."""
         return self.step_status_at if self._step_leads else self.version
+
+    @property
+    def result_is_submitted(self) -> bool:
+        """Whether a file of the result is one that was submitted."""
+        return bool(self.facts & _RESULT_IS_SUBMITTED)
+
+    @property
+    def payment(self) -> str | None:
+        """How it was paid: "online", "otherwise"; None: not, or not told."""
+        if self.facts & _PAID_ONLINE:
+            return "online"
+        return "otherwise" if self.facts & _PAID_OTHERWISE else None
 
     @property
     def compared_unit(self) -> str | None:

@@ -295,6 +295,24 @@ def impossible_record(case: Case) -> Verdict:
     return FOUND
 
 
+# --- papers and payment ------------------------------------------------------------------------------------
+
+
+def result_is_submitted_file(case: Case) -> Verdict:
+    """A file of the result is one that was submitted (portals.md §1.9 row 8). Told of the copy nearest to the province
+    that says so; whether two files are one is only said by a copy that has both links."""
+    if not case.a.result_is_submitted:
+        return CLEAR
+    nearest = next(copy for copy in case.copies.values() if copy.result_is_submitted)
+    return FOUND if nearest is case.a else CLEAR
+
+
+def cash_counted_online(case: Case) -> Verdict:
+    """One copy says that the fee was paid otherwise, the next that it was paid online (portals.md §1.9 row 9). Where
+    the province's copy does not tell how it was paid, no single dossier proves it (patterns.py)."""
+    return FOUND if case.a.payment == "otherwise" and case.b.payment == "online" else CLEAR
+
+
 # --- is the officer public ----------------------------------------------------------------------------------
 
 

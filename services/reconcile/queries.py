@@ -17,7 +17,7 @@ from shared.vocabulary import Portal, UnitLevel
 _COPY = (
     "portal, known, version, via, learnt_at, source_system, procedure_code, unit_code, unit_name, unit_via,"
     " status, cancelled, received_at, due_at, finished_at, officer, officer_title, officer_at, step_status,"
-    " step_status_at, vanished_at"
+    " step_status_at, vanished_at, facts"
 )
 
 

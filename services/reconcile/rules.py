@@ -254,6 +254,32 @@ RULES: tuple[Rule, ...] = (
         reads="unit_code",
     ),
     Rule(
+        kind="result_is_submitted_file",
+        group="result",
+        looks_at="copy",
+        title="Tệp kết quả trùng với tệp người dân đã nộp",
+        sentence="{A_portal} ghi tệp kết quả là chính tệp thành phần hồ sơ đã nộp: hồ sơ không có kết quả điện tử.",
+        unknown="Bản này không có đủ liên kết tệp đã nộp và tệp kết quả: không kết luận.",
+        responsible="unit",
+        source="R4, R11; portals.md §1.9 (8)",
+        judge=judge.result_is_submitted_file,
+        sieve=sieves.RESULT_IS_SUBMITTED,
+        reads="result_is_submitted",
+    ),
+    Rule(
+        kind="cash_counted_online",
+        group="payment",
+        looks_at="pair",
+        title="Phí, lệ phí thu bằng cách khác bị ghi là thanh toán trực tuyến",
+        sentence="{A_portal} ghi {a}, {b_portal} ghi {b}.",
+        unknown="Một trong hai bản không cho biết cách thanh toán: không kết luận.",
+        responsible="vnpt",
+        source="R4, R11; portals.md §1.9 (9)",
+        judge=judge.cash_counted_online,
+        sieve=sieves.CASH_AS_ONLINE,
+        reads="payment",
+    ),
+    Rule(
         kind="officer_missing",
         group="officer",
         looks_at="officer",
@@ -282,6 +308,12 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+_TEXTS: dict[str, dict[object, str]] = {
+    "result_is_submitted": {True: "tệp kết quả là tệp đã nộp", False: "tệp kết quả riêng"},
+    "payment": {"online": "đã thanh toán trực tuyến", "otherwise": "đã thanh toán bằng cách khác"},
+}
+
+
 def read(rule: Rule, copy: Copy) -> object:
     """The value that a rule tells of a copy, ready for JSON (moments as ISO texts in Việt Nam time)."""
     value = copy.effective_status if rule.reads == "status" else getattr(copy, rule.reads)
@@ -297,4 +329,6 @@ def show(rule: Rule, copy: Copy) -> str:
         return f"{int(value)} - {STATUS_NAMES[DossierStatus(value)]}"
     if rule.reads == "unit_code":
         return f"{copy.unit_name} ({value})" if copy.unit_name else str(value)
+    if rule.reads in _TEXTS:
+        return _TEXTS[rule.reads].get(value, "trống")
     return str(value) if value else "trống"

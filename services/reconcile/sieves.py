@@ -11,7 +11,7 @@ false.
 
 from __future__ import annotations
 
-from shared.vocabulary import Known
+from shared.vocabulary import Fact, Known
 
 EVERY = "TRUE"
 """For a rule whose condition SQL cannot tell: all dossiers are looked at."""
@@ -50,6 +50,11 @@ def lacks_in_state(column: str, field: Known, states: frozenset[int]) -> str:
 STATES_DIFFER = "{a}.state <> {b}.state"
 APPOINTMENTS_DIFFER = moments_differ("due_at", Known.DUE_AT)
 ENDS_DIFFER = moments_differ("finished_at", Known.FINISHED_AT)
+RESULT_IS_SUBMITTED = f"{{a}}.facts & {Fact.RESULT_IS_SUBMITTED.value} <> 0"
+CASH_AS_ONLINE = (
+    f"{{a}}.facts & {Fact.PAID_ONLINE.value | Fact.PAID_OTHERWISE.value} = {Fact.PAID_OTHERWISE.value}"
+    f" AND {{b}}.facts & {Fact.PAID_ONLINE.value} <> 0"
+)
 PROVED_ABSENT = "{n}.code IS NULL AND NOT {asked}.found"
 NOT_AT_HOME = "{p}.code IS NULL AND least({s}.received_at, {n}.received_at) <= {seen_when_received}"
 UNITS_DIFFER = (

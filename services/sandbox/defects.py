@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
+from services.sandbox import papers
 from services.sandbox.dossier import Copy, Defect, Dossier
 from services.sandbox.facts import Procedure, Unit, offered, units
+from services.sandbox.features import has_result
 from services.sandbox.timeline import Kind
 from services.sandbox.workdays import DAY, iso
 
@@ -31,6 +33,7 @@ CODE_REPLACED = 0.006
 APPOINTMENT_INVENTED = 0.006  # none in the province, the time of the push + 1 day in what is sent
 END_IS_PUSH_TIME = 0.008  # of the finished dossiers
 IMPOSSIBLE_RECORD = 0.008  # of the finished dossiers
+RESULT_IS_SUBMITTED = 0.010  # of the finished dossiers: the first submitted file sent as the result
 NATIONAL_ONLY = 0.005  # of `size`, on top of it
 
 INTEGRATOR, NATION, IN_PROVINCE = "integrator", "nation", "province"
@@ -53,6 +56,7 @@ _CLASSES: tuple[tuple[str, float, tuple[str, ...], tuple[Kind, ...]], ...] = (
     ("appointment_invented", APPOINTMENT_INVENTED, (INTEGRATOR,), (Kind.RECEIVED,)),
     ("end_is_push_time", END_IS_PUSH_TIME, (INTEGRATOR,), (Kind.DONE,)),
     ("impossible_record", IMPOSSIBLE_RECORD, (IN_PROVINCE, INTEGRATOR), (Kind.DONE,)),
+    ("result_is_submitted", RESULT_IS_SUBMITTED, (INTEGRATOR,), (Kind.DONE,)),
 )
 KINDS = (*(name for name, *_ in _CLASSES), "national_only")
 
@@ -77,6 +81,14 @@ def assign(dossiers: Iterable[Dossier], anchor: int, seed: int) -> None:
                 "appointment_invented",
             ):  # what is not told meanwhile must not be a second difference
                 free = [dossier for dossier in free if not _appointment_moves(dossier)]
+            if (
+                name == "result_is_submitted"
+            ):  # sent where there is no file of the result, but one was submitted
+                free = [d for d in free if d.papers.files and not d.papers.result and has_result(d.procedure)]
+            if (
+                name == "unit_differs"
+            ):  # what one adapter tells falsely of all its unit's dossiers stays all of them
+                free = [d for d in free if d.unit.code not in papers.TOLD_FALSELY]
             chosen += rng.sample(free, min(len(free), max(least, round(rate * len(group)))))
         for turn, dossier in enumerate(chosen):
             value = _value(name, dossier, rng, turn)
@@ -97,7 +109,15 @@ def _value(name: str, dossier: Dossier, rng: Random, turn: int) -> object:
     if name == "procedure_differs":
         return rng.choice([p for p in offered(dossier.unit.code) if p is not dossier.procedure])
     if name == "unit_differs":
-        return rng.choice([u for u in units() if u.level == dossier.unit.level and u is not dossier.unit])
+        return rng.choice(
+            [
+                u
+                for u in units()
+                if u.level == dossier.unit.level
+                and u is not dossier.unit
+                and u.code not in papers.TOLD_FALSELY
+            ]
+        )
     if name == "code_replaced":
         unit, day, _ = dossier.code.split("-")
         return f"{unit}-{day[-6:]}-{rng.randint(10_000, 99_999)}"
@@ -139,6 +159,7 @@ def held_back(dossier: Dossier, count: int) -> int:
 
 def as_sent(dossier: Dossier, count: int, true: Copy) -> Copy:
     """What the integrator makes of the state after `count` told events."""
+    true = _as_adapted(dossier.unit, true)
     defect = dossier.defect
     if defect is None or defect.where != INTEGRATOR:
         return true
@@ -154,6 +175,8 @@ def as_sent(dossier: Dossier, count: int, true: Copy) -> Copy:
         return replace(true, finished_at=pushed_at)
     if defect.kind == "impossible_record":
         return _impossible(true, defect)
+    if defect.kind == "result_is_submitted":
+        return replace(true, papers=true.papers._replace(result="submitted"))
     if defect.kind == "no_appointment":
         asked = tuple(each._replace(due_before=None, due_after=None) for each in true.supplements)
         steps = tuple(step._replace(due_at=None) for step in true.steps)
@@ -167,6 +190,16 @@ def as_sent(dossier: Dossier, count: int, true: Copy) -> Copy:
     if defect.kind == "officer_placeholder":
         return replace(true, steps=tuple(step._replace(officer=str(defect.value)) for step in true.steps))
     return _exchanged(true, defect)
+
+
+def _as_adapted(unit: Unit, true: Copy) -> Copy:
+    """What the adapter of the dossier's unit makes of every dossier."""
+    if unit.code not in papers.TOLD_FALSELY:
+        return true
+    submitted_at = true.submitted_at
+    if papers.TOLD_FALSELY[unit.code] == papers.CONSTANT:
+        submitted_at = true.received_at or submitted_at
+    return replace(true, papers=papers.told(unit, true.papers), submitted_at=submitted_at)
 
 
 def as_shown(dossier: Dossier, sent: Copy) -> Copy:
@@ -203,7 +236,7 @@ def manifest(dossier: Dossier, at: int) -> int | None:
         assert place is not None
         since = dossier.times[place] + sent
         until = None if done is None else dossier.times[done] + sent
-    elif kind in ("end_as_receipt", "end_is_push_time", "impossible_record"):
+    elif kind in ("end_as_receipt", "end_is_push_time", "impossible_record", "result_is_submitted"):
         done = dossier.position(Kind.DONE)
         assert done is not None
         since = dossier.times[done] + (dossier.save_delay if defect.where == IN_PROVINCE else sent)
@@ -219,6 +252,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Copy], object]]] = {
     "end_as_receipt": ("finished_at", lambda copy: iso(copy.finished_at)),
     "end_is_push_time": ("finished_at", lambda copy: iso(copy.finished_at)),
     "impossible_record": ("finished_at", lambda copy: iso(copy.finished_at)),
+    "result_is_submitted": ("result", lambda copy: copy.papers.result),
     "code_replaced": ("code", lambda copy: copy.code),
     "appointment_invented": ("due_at", lambda copy: iso(copy.due_at)),
     "no_appointment": ("due_at", lambda copy: iso(copy.due_at)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.sandbox.facts import Procedure, Unit
+from services.sandbox.papers import NONE, Papers
 from services.sandbox.timeline import CONTENT, STATUS, Event, Kind
 
 
@@ -31,6 +32,7 @@ class Dossier:
     code: str = ""
     local_code: str = ""
     defect: Defect | None = None
+    papers: Papers = NONE
     pushed_at: int | None = None  # when the integrator told of it last; None: as its lag says
 
     @property
@@ -85,6 +87,7 @@ class Copy:
     updated_at: int
     steps: tuple[Step, ...]
     supplements: tuple[Supplement, ...]
+    papers: Papers
 
 
 def copy_after(dossier: Dossier, count: int) -> Copy:
@@ -127,4 +130,5 @@ def copy_after(dossier: Dossier, count: int) -> Copy:
         last.at + dossier.save_delay,
         tuple(steps),
         tuple(supplements),
+        dossier.papers,
     )

@@ -24,9 +24,18 @@ def applicant(dossier: Dossier) -> dict[str, str]:
     }
 
 
+def _flag(value: bool) -> str:
+    return "1" if value else "0"
+
+
+def _submitted(dossier: Dossier, number: int) -> str:
+    return f"https://tep.example.invalid/t/{dossier.index}/{number}"
+
+
 def head(dossier: Dossier, copy: Copy, *, with_applicant: bool) -> Item:
     """One DongBoHoSoMC item. Without the applicant: the fields about people and free text are left out."""
     procedure = copy.procedure
+    papers = copy.papers
     done = copy.status in (9, 10)
     item: Item = {
         "MaHoSo": copy.code,
@@ -46,22 +55,23 @@ def head(dossier: Dossier, copy: Copy, *, with_applicant: bool) -> Item:
         "NgayTuChoi": "",
         "DonViXuLy": copy.unit.name[:50],
         "NoiNopHoSo": "1" if dossier.channel == 2 else "2",
-        "HoSoCoThanhPhanSoHoa": str(dossier.index % 2),
-        "TaiKhoanDuocXacThucVoiVNeID": "1" if dossier.channel == 2 else "0",
-        "DuocThanhToanTrucTuyen": str(1 + dossier.index % 3) if procedure.fee else "0",
-        "DSKetNoiCSDL": [{"MaCSDL": "7"}] if dossier.index % 4 == 0 else [],
+        "HoSoCoThanhPhanSoHoa": _flag(papers.digitised),
+        "TaiKhoanDuocXacThucVoiVNeID": _flag(papers.vneid),
+        "DuocThanhToanTrucTuyen": "0" if papers.free or copy.status == 6 else str(papers.paid),
+        "DSKetNoiCSDL": [{"MaCSDL": "7"}] if papers.population else [],
         "TaiLieuNop": [
             {
-                "TepDinhKemId": "1",
+                "TepDinhKemId": str(number + 1),
                 "TenTepDinhKem": "Don de nghi.pdf",
                 "IsDeleted": "False",
                 "MaThanhPhanHoSo": "",
-                "DuongDanTaiTepTin": f"https://tep.example.invalid/t/{dossier.index}",
-                "DuocSoHoa": str(dossier.index % 2),
-                "DuocTaiSuDung": str(dossier.index % 3),
-                "DuocLayTuKhoDMQG": "0",
+                "DuongDanTaiTepTin": _submitted(dossier, number),
+                "DuocSoHoa": _flag(papers.digitised and number == 0),
+                "DuocTaiSuDung": str(papers.reused) if number == 0 else "0",
+                "DuocLayTuKhoDMQG": _flag(papers.from_store and number == papers.files - 1),
                 "MaKetQuaThayThe": "",
             }
+            for number in range(papers.files)
         ],
         "DanhSachLePhi": [],
         "DanhSachTepDinhKemKhac": [],
@@ -90,18 +100,20 @@ def head(dossier: Dossier, copy: Copy, *, with_applicant: bool) -> Item:
                 "TenPhiLePhi": f"Lệ phí {procedure.name}"[:200],
                 "MaPhiLePhi": "1",
                 "HinhThucThu": "1",
-                "Gia": str(procedure.fee),
+                "Gia": "0" if papers.free else str(procedure.fee),
                 "LoaiPhiLePhi": "1",
             }
         ]
-    if done:
+    if done and papers.result:
         item["DanhSachGiayToKetQua"] = [
             {
                 "TenGiayTo": "Ket qua.pdf",
                 "MaThanhPhanHoSo": "",
                 "GiayToId": "",
-                "DuongDanTepTinKetQua": f"https://tep.example.invalid/kq/{dossier.index}",
-                "MaGiayToKetQua": f"KQ.{procedure.code}",
+                "DuongDanTepTinKetQua": _submitted(dossier, 0)
+                if papers.result == "submitted"
+                else f"https://tep.example.invalid/kq/{dossier.index}",
+                "MaGiayToKetQua": "" if papers.result == "link" else f"KQ.{procedure.code}",
             }
         ]
     if with_applicant:

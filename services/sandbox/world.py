@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from random import Random
 
-from services.sandbox import defects
+from services.sandbox import defects, papers
 from services.sandbox.decisions import injected
 from services.sandbox.dossier import Copy, Defect, Dossier, copy_after
 from services.sandbox.facts import Procedure, Unit, offered, units
@@ -28,7 +28,8 @@ class ClockRefused(ValueError):
 class World:
     """Deterministic from (seed, size, anchor). `size` dossiers received in the 120 days before the anchor,
     arrivals at the same daily rate for 60 days after it. The clock starts at the anchor and moves only by
-    `move`; `until` (a moment, or a function that gives one, such as the real time) is its limit."""
+    `move`; `until` (a moment, or a function that gives one, such as the real time) is its limit. `only`: units that
+    receive dossiers, with a commune and a department at least; none named: all."""
 
     def __init__(
         self,
@@ -37,11 +38,12 @@ class World:
         size: int = 20_000,
         anchor: datetime,
         until: datetime | Callable[[], datetime] | None = None,
+        only: Collection[str] = (),
     ) -> None:
         self.seed, self.size = seed, size
         self.anchor = self.now = epoch(anchor)
         self._until = until
-        self.dossiers = _populate(seed, size, self.anchor)
+        self.dossiers = _populate(seed, size, self.anchor, only)
         self.by_code = {dossier.code: dossier for dossier in self.dossiers}
         self.by_national_code = {defects.national_code(dossier): dossier for dossier in self.dossiers}
         self._listed: tuple[int, list[tuple[int, int, int]]] = (-1, [])
@@ -150,8 +152,25 @@ class World:
             "at": iso(when),
             "dossiers": list(self._manifest(when)),
             "procedures": injected(),
+            "units": list(self._told_falsely(when)),
             "petitions": told,
         }
+
+    def _told_falsely(self, when: int) -> Iterator[dict[str, object]]:
+        """What the adapter of a unit tells falsely of all its dossiers, by month of receipt, with the numbers that show
+        it: `dossiers` that the nation was told of; of them with a fee paid (`paid`), and so in person (`in_person`)."""
+        counts: dict[tuple[str, str], Counter[str]] = {}
+        for dossier in self.dossiers:
+            if dossier.unit.code not in papers.TOLD_FALSELY:
+                continue
+            copy = self.national(dossier, when) or self.sent(dossier, when)
+            if copy is None or copy.received_at is None:
+                continue
+            paid = bool(copy.papers.paid) and not copy.papers.free and copy.status != 6
+            of = counts.setdefault((dossier.unit.code, f"{moment(copy.received_at):%Y-%m}"), Counter())
+            of.update(dossiers=1, paid=paid, in_person=paid and dossier.channel == 1)
+        for (unit_code, month), told in sorted(counts.items()):
+            yield {"unit_code": unit_code, "month": month, "defect": papers.TOLD_FALSELY[unit_code], **told}
 
     def _manifest(self, when: int) -> Iterator[dict[str, object]]:
         for dossier in self.dossiers:
@@ -176,7 +195,7 @@ class World:
             yield row
 
 
-def _populate(seed: int, size: int, anchor: int) -> list[Dossier]:
+def _populate(seed: int, size: int, anchor: int, only: Collection[str]) -> list[Dossier]:
     today = moment(anchor).date()
     calendar = Workdays(date(today.year - 1, 1, 1), date(today.year + 3, 12, 31))
     begin, middle = calendar.to_work(anchor - PAST_DAYS * DAY), calendar.to_work(anchor)
@@ -186,7 +205,7 @@ def _populate(seed: int, size: int, anchor: int) -> list[Dossier]:
         max(2, round(defects.NATIONAL_ONLY * size)),
         round(defects.NATIONAL_ONLY * coming),
     )
-    communes, departments = _counters("3"), _counters("2")
+    communes, departments = _counters("3", only), _counters("2", only)
     dossiers: list[Dossier] = []
     for index in range(size + coming + unknown + unknown_coming):
         rng = Random(seed * 10_000_019 + index)  # noqa: S311
@@ -204,6 +223,7 @@ def _populate(seed: int, size: int, anchor: int) -> list[Dossier]:
         dossier = Dossier(
             index, unit, procedure, life.channel, life.ministry_system, life.events, times, save, send, show
         )
+        dossier.papers = papers.draw(rng, seed, unit, procedure)
         if index >= size + coming:
             dossier.defect = Defect("national_only", defects.NATION, None)
         dossiers.append(dossier)
@@ -212,11 +232,11 @@ def _populate(seed: int, size: int, anchor: int) -> list[Dossier]:
     return dossiers
 
 
-def _counters(level: str) -> list[tuple[Unit, list[Procedure]]]:
+def _counters(level: str, only: Collection[str]) -> list[tuple[Unit, list[Procedure]]]:
     return [
         (unit, [procedure for procedure in offered(unit.code) for _ in range(procedure.weight)])
         for unit in units()
-        if unit.level == level
+        if unit.level == level and (not only or unit.code in only)
     ]
 
 

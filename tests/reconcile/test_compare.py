@@ -21,7 +21,7 @@ from services.reconcile.parameters import parameters_on
 from services.reconcile.rules import RESPONSIBLE_NAMES, RULES
 from shared.calendar import TZ
 from shared.errors import NotFound
-from shared.vocabulary import Known, Portal
+from shared.vocabulary import Fact, Known, Portal
 
 DATA = tomllib.loads((Path(__file__).parents[1] / "cases" / "compare.toml").read_text(encoding="utf-8"))
 BITS = {
@@ -44,6 +44,8 @@ def a_copy(portal: Portal, **given: Any) -> Copy:
     known = ALL
     for field in values.pop("unknown", []):
         known &= ~BITS[field]
+    if isinstance(names := values.get("facts"), list):
+        values["facts"] = sum(Fact[name.upper()].value for name in names)
     cleaned = {key: None if value == "" else value for key, value in values.items()}
     return Copy(portal=portal, known=known, via="push", learnt_at=NOW, **cleaned)
 
@@ -147,6 +149,9 @@ heads = st.fixed_dictionaries(
         "version": maybe,
         "cancelled": st.sampled_from([False, False, False, True]),
         "vanished_at": st.none() | st.none() | moments,
+        "facts": st.sampled_from(
+            [0, 0, *map(int, (Fact.RESULT_IS_SUBMITTED, Fact.PAID_ONLINE, Fact.PAID_OTHERWISE))]
+        ),
     }
 )
 knowledge = st.integers(0, 8191).map(Known) | st.just(ALL)
@@ -223,6 +228,7 @@ def test_equal_copies_do_not_differ(
         "impossible_record",
         "officer_missing",
         "officer_title_missing",
+        "result_is_submitted_file",
     }
 
 
@@ -240,7 +246,7 @@ def test_where_a_pair_agrees_no_rule_finds_a_difference(
 
 COMPARED = (
     "finished_at", "due_at", "procedure_code", "unit_code", "unit_via", "status", "step_status", "step_status_at",
-    "version", "known",
+    "version", "known", "facts",
 )  # fmt: skip
 HOURS = timedelta(hours=1)
 INJECTED = {
