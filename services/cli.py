@@ -31,10 +31,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from migrations import runner
 from services import supervisor
 from services import up as everything
+from services.indicators import capture_scores
 from services.indicators import main as indicators
 from services.indicators import recount as recounting
 from services.indicators import worker as indicators_worker
-from services.ingest import import_files, imports, pull, run_queries, runs
+from services.ingest import capture_circuit, captures, import_files, imports, pull, run_queries, runs
 from services.ingest import main as ingest
 from services.ingest import worker as ingest_worker
 from services.ingest.files.columns import KINDS
@@ -160,13 +161,62 @@ def sync(portal: Portal, subject: Subject) -> None:
         asyncio.run(once())
 
 
+@command.command()
+def capture(
+    period: Annotated[
+        str | None, typer.Option(help="2026-08, 2026-Q3, 2026; none: those that are due")
+    ] = None,
+    close_circuit: Annotated[
+        bool, typer.Option("--close-circuit", help="ask again a portal that blocked us: a person has looked")
+    ] = False,
+) -> None:
+    """Capture what the national portal publishes now, with progress, in this process.
+
+    Needs REPORTING_URL; without it and without portals: from the sandbox of the `chiso up` that runs on this DATA_DIR.
+    """
+    settings = everything.on_running_sandbox(get_settings())
+    runs.check_subject(Portal.NATIONAL, Subject.CAPTURES, settings)
+    cursor = runs.capture_of(Subject.CAPTURES, period, settings.now()) if period else None
+    logging.configure(settings.log_level if "log_level" in settings.model_fields_set else "WARNING")
+    with _services_url(settings) as url, _bar() as bar:
+        task = bar.add_task("capture", total=None)
+
+        async def once() -> None:
+            async with _engine(url) as engine:
+                if close_circuit:
+                    async with session_scope(engine) as session:
+                        await capture_circuit.close(session, by="chiso capture", now=settings.now())
+                found: list[captures.Told] = []
+                for _ in range(2):  # a run that lay unfinished is gone on with, and may be of other periods
+                    run_id = await pull.run_one(
+                        engine,
+                        settings,
+                        Portal.NATIONAL,
+                        Subject.CAPTURES,
+                        on_progress=lambda now: bar.update(task, completed=now.items, total=now.total),
+                        by="chiso capture",
+                        cursor=cursor,
+                    )
+                    async with session_scope(engine) as session:
+                        found += await captures.of_run(session, run_id)
+                    if period is None or period in {each.period for each in found}:
+                        break
+            bar.stop()
+            for line in captures.told(found):
+                console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+        asyncio.run(once())
+
+
 @command.command("import")
 def import_file(
     file: Path,
     kind: Annotated[str, typer.Option(help=", ".join(KINDS))],
     portal: Annotated[Portal, typer.Option(help="dossiers: whose export it is")] = Portal.NATIONAL,
     period: Annotated[str | None, typer.Option(help="a label: 2026-08, 2026-Q3, 2026")] = None,
-    exported_at: Annotated[datetime | None, typer.Option(help="dossiers, petitions: when the portal made it")] = None,
+    exported_at: Annotated[
+        datetime | None, typer.Option(help="dossiers, petitions: when the portal made it")
+    ] = None,
     valid_from: Annotated[datetime | None, typer.Option(help="units: their first day")] = None,
     valid_to: Annotated[datetime | None, typer.Option(help="units, predecessors: the last day")] = None,
     complete: Annotated[bool, typer.Option(help="procedures: the file holds all there are")] = False,
@@ -228,13 +278,14 @@ def reconcile() -> None:
 
 @command.command()
 def recount() -> None:
-    """Rebuild assessments and tally from the dossiers, after saying what differed."""
+    """Rebuild assessments and tally from the dossiers, after saying what differed; score captures again."""
     settings = get_settings()
 
     async def again() -> None:
         async with _engine(url) as engine, session_scope(engine) as session:
             before = await recounting.check(session)
             counted = await recounting.recount(session, now=settings.now())
+            await capture_scores.score_captures(session, now=settings.now(), again=True)
         console.print(f"{len(before)} cells differed; {counted} dossiers counted again", highlight=False)
 
     with _services_url(settings) as url:

@@ -33,6 +33,7 @@ NAMES = {
     ("national", "procedures"): "TTHC trên CSDLQG (national procedures)",
     ("provincial", "dossiers"): "Hồ sơ ở một cửa tỉnh (provincial)",
     ("national", "lookups"): "Tra cứu trên Cổng DVCQG (look-ups)",
+    ("national", "captures"): "Số liệu Cổng công bố (published figures)",
 }
 """What is pulled, for an officer who watches and for whoever reads the log."""
 SHOWN_UNIT = "H31.135"
@@ -64,6 +65,8 @@ def first_run(
         stages.done("Gửi tiếp đến hiện tại (pushes up to now)", _push(sandbox))
         for portal, subject in (("provincial", "dossiers"), ("national", "lookups")):
             stages.done(f"{NAMES[portal, subject]}: mới", _pull(api, stages, portal, subject)["items"])
+        captured = _pull(api, stages, "national", "captures")
+        stages.done(NAMES["national", "captures"], captured["accepted"] + captured["rejected"])
         stages.done("Đã đối soát, tính điểm (compared, counted)", _caught_up(api))
         unit_key = asyncio.run(
             run_keys(settings.database_url or "", settings, roles=(Role.UNIT,), unit=SHOWN_UNIT)
@@ -147,12 +150,12 @@ def _first(api: httpx.Client, stages: Stages, portal: str, subject: str) -> dict
 
 def _pull(api: httpx.Client, stages: Stages, portal: str, subject: str) -> dict[str, Any]:
     """Ask for one more pull, or join the one that is under way."""
-    before = _runs(api, portal, subject)[0]
+    before = _runs(api, portal, subject)
     answer = api.post("/v1/sync-runs", json={"portal": portal, "subject": subject})
     if answer.status_code == 409:
         return _watch(api, stages, portal, subject)
     answer.raise_for_status()
-    return _watch(api, stages, portal, subject, after=before["id"])
+    return _watch(api, stages, portal, subject, after=before[0]["id"] if before else 0)
 
 
 def _load_decisions(api: httpx.Client, sandbox: httpx.Client) -> int:

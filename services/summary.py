@@ -42,6 +42,7 @@ def summary(api: httpx.Client, console: Console, seconds: float, unit: str) -> N
         console.print(f"{name:<7}" + text.replace("\n", "\n" + " " * 7), highlight=False, soft_wrap=True)
     console.print()
     _progress(api, console, unit)
+    _published(api, console)
     _findings(
         console, "Hồ sơ: các bản khác nhau", "/v1/findings?subject=dossier", dossiers["findings"], "findings"
     )
@@ -125,6 +126,39 @@ def _progress(api: httpx.Client, console: Console, unit: str) -> None:
             )
     columns = ("Đơn vị", "=Kỳ", ">Đúng hạn", ">Tổng số", ">Điểm", "Xếp loại")
     _table(console, "2.1 Hồ sơ xử lý trước hạn, đúng hạn", path, columns, rows)
+
+
+def _published(api: httpx.Client, console: Console) -> None:
+    """What the nation shows of the province beside what is counted here, and what is wrong with it."""
+    path, rows, wrong = "/v1/comparison", [], set[str]()
+    month = _get(api, "/v1/indicators/progress")["period"]["key"]
+    for period in (month, month[:4]):
+        compared = _get(api, path, period=period)
+        if compared["capture"] is None:
+            continue
+        wrong.update(compared["capture"]["checks_failed"])
+        group = next(each for each in compared["groups"] if each["group"] == "progress")
+        component = next(each for each in group["components"] if each["component"] == "2.1")
+        published, ours = component["published"] or {}, component["ours"]
+        rows.append(
+            (
+                period,
+                _vn(compared["published_total"]),
+                f"{_vn(published.get('numerator'))} / {_vn(published.get('denominator'))}",
+                _vn(group["published"]),
+                f"{_vn(ours['numerator'])} / {_vn(ours['denominator'])}",
+                _vn(ours["points"]),
+            )
+        )
+    title = "Cổng quốc gia công bố, bên cạnh số ở đây (2.1)"
+    if not rows:
+        console.print(
+            f"{title}: chưa có lần kết xuất đủ nào  (GET /v1/captures)\n", highlight=False, soft_wrap=True
+        )
+        return
+    _table(console, title, path, ("=Kỳ", ">Tổng", ">Cổng: 2.1", ">Điểm", ">Ở đây: 2.1", ">Điểm"), rows)
+    if wrong:
+        console.print(f"Số Cổng công bố không khớp nhau: {', '.join(sorted(wrong))}\n", highlight=False)
 
 
 def _findings(

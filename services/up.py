@@ -187,6 +187,8 @@ def _sandbox_environment(url: str) -> dict[str, str]:
         "PROVINCIAL_URL": f"{url}/provincial",
         "PROVINCIAL_CLIENT_ID": "chiso",
         "PROVINCIAL_CLIENT_SECRET": "sandbox",
+        "REPORTING_URL": f"{url}/reporting",
+        "REPORTING_PAUSE_SECONDS": "0",
         "READY_AFTER_SUMMARY": "1",
         "LOOKUPS_PER_SECOND": "2000",
     }

@@ -19,7 +19,7 @@ from shared import access
 from shared.db import session_scope
 from shared.settings import Settings
 from shared.vocabulary import Role
-from tests import joined
+from tests import captures, joined
 from tests.conftest import Cluster
 from tests.joined import bearer
 from tests.make import NOW
@@ -79,6 +79,10 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("GET", "/v1/decisions/{decision_id}"): Expected(path={"decision_id": "<decision>"}, everybody=True),
     ("GET", "/v1/catalogue"): Expected(),
     ("GET", "/v1/reconciliation/procedures"): Expected(),
+    ("GET", "/v1/captures"): Expected(everybody=True),
+    ("GET", "/v1/captures/{capture_id}"): Expected(path={"capture_id": "<capture>"}),
+    ("GET", "/v1/captures/compare"): Expected(query={"a": "1", "b": "1"}),
+    ("GET", "/v1/comparison"): Expected(query={"period": "2026-10"}),
     ("GET", "/v1/indicators"): Expected(everybody=True),
     ("GET", "/v1/trends"): Expected(query={"from": "2026-08", "to": "2026-08"}),
     ("GET", "/v1/opportunities"): Expected(query={"period": "2026-08"}),
@@ -171,6 +175,7 @@ async def _walk(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Walk]:
         refused = await http.get("/v1/quarantine", headers=bearer(keys["integrator"]))
         ids["<refusal>"] = refused.json()["items"][0]["id"]
         ids["<import>"] = imported.json()["id"]
+        ids["<capture>"] = await captures.kept(engine, settings)
         ids["<receipt>"] = pushed.json()["receipt"]
         yield Walk(http, keys, {name: str(value) for name, value in ids.items()})
 

@@ -21,7 +21,7 @@ from schemathesis.generation import GenerationMode
 from shared.problems import KINDS
 from shared.settings import Settings
 from shared.vocabulary import Role
-from tests import joined
+from tests import captures, joined
 from tests.conftest import Cluster
 from tests.make import NOW
 
@@ -153,6 +153,9 @@ PLAUSIBLE: dict[str, list[str]] = {
     ],
     "kind": ["status_differs", "missing_on_national"],
     "run_id": ["1", "9223372036854775807"],
+    "capture_id": ["1", "9223372036854775807"],
+    "a": ["1"],
+    "b": ["1", "2"],
     "decision_id": ["1", "9223372036854775807"],
 }
 """Values that get past the first check, and those at its edge."""
@@ -183,6 +186,7 @@ class Asked:
 async def asked(cluster: Cluster) -> AsyncIterator[Asked]:
     async with joined.own_database(cluster) as (engine, settings):
         await joined.province(engine)
+        await captures.kept(engine, settings)
         _, key = await joined.key(engine, Role.ADMIN)
         async with joined.serve(joined.joined(settings)) as http:
             http.headers.update(joined.bearer(key))

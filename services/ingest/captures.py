@@ -191,6 +191,37 @@ async def set_root(session: AsyncSession, capture_id: int, root: UUID) -> None:
     await (await driver(session)).execute("UPDATE capture SET root_id = $2 WHERE id = $1", capture_id, root)
 
 
+class Told(NamedTuple):
+    """A capture in a line: `failed`: checks that do not hold."""
+
+    id: int
+    period: str
+    state: str
+    missing: list[str]
+    failed: list[str]
+
+
+async def of_run(session: AsyncSession, run_id: int) -> list[Told]:
+    """What a run has captured, in its order."""
+    rows = await (await driver(session)).fetch(
+        "SELECT c.id, c.period, c.state, c.missing,"
+        " ARRAY(SELECT k.code FROM capture_check k WHERE k.capture_id = c.id AND NOT k.holds ORDER BY k.code)"
+        " FROM capture c WHERE c.run_id = $1 ORDER BY c.id",
+        run_id,
+    )
+    return [Told(*row) for row in rows]
+
+
+def told(found: list[Told]) -> list[str]:
+    """For whoever asked on the command line."""
+    lines = []
+    for each in found:
+        missing = f"; missing: {', '.join(each.missing)}" if each.missing else ""
+        failed = f"; not consistent: {', '.join(each.failed)}" if each.failed else ""
+        lines.append(f"capture {each.id} {each.period}: {each.state}{missing}{failed}")
+    return lines
+
+
 async def end(
     session: AsyncSession, capture_id: int, *, now: datetime, politeness: Mapping[str, Any]
 ) -> list[str]:

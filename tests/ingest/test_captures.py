@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import zlib
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -25,16 +23,12 @@ from shared.errors import Conflict
 from shared.settings import Settings
 from shared.vocabulary import Portal, Role, Subject
 from tests import make
+from tests.captures import NOW, answering, leading_to, plain, said
 from tests.portals import ANCHOR, QUICK, Answer, Call, at, column, rows, serving, world
 from tests.portals import sandbox as portals
 
 CAPTURES = (Portal.NATIONAL, Subject.CAPTURES)
-NOW = ANCHOR + timedelta(hours=9)
 ALL = sorted(each.value for each in Endpoint)
-
-
-def leading_to(settings: Settings, url: str) -> Settings:
-    return at(settings.model_copy(update={"reporting_url": url, "reporting_pause_seconds": 0.0}), NOW)
 
 
 async def capture(engine: AsyncEngine, settings: Settings, *periods: str, retry: Retry = QUICK) -> int:
@@ -104,42 +98,6 @@ def _repeated(digests: list[Any], bodies: int, first: int) -> int:
     """How many of the first capture's bodies were alike among themselves; the second brought nothing new."""
     assert len(digests) == bodies
     return first - len({row.digest for row in digests})
-
-
-def answering(change: Callable[[str, Call], Answer | str]) -> Callable[[Call], Answer]:
-    """A reporting API of one department. `change` gives another answer, or "" for the plain one."""
-
-    def answer(call: Call) -> Answer:
-        last = call.path.rpartition("/")[2]
-        changed = change(last, call)
-        return plain(last, call.json) if changed == "" else changed  # type: ignore[return-value]
-
-    return answer
-
-
-def plain(last: str, sent: dict[str, Any]) -> Answer:
-    root, unit = department_id("H31"), department_id("H31.16")
-    head = {"departmentName": "UBND tỉnh Hưng Yên", "departmentCode": "H31"}
-    node = {"departmentId": unit, "departmentName": "Sở Công Thương", "departmentCode": "H31.16"}
-    total = {"totalScore": 10.0, "totalMaxScore": 18, "ratio": 55.56}
-    data: dict[str, Any]
-    if last == "service-results":
-        data = {"overview": head | total, "evaluation": [node | total]}
-        if "departmentType" in sent:
-            data["evaluation"] = [head | total | {"departmentId": root, "groupScores": {"CKMB": 10.0}}]
-    elif last.endswith("-tree"):
-        data = {
-            "parent": head | {"departmentId": root} | total,
-            "children": [node | total | {"level": "PROVINCE"}],
-        }
-    else:
-        row = node | {"departmentType": "PROVINCIAL_DEPARTMENT", "metrics": []} | total
-        data = {"overview": row | head | {"departmentId": root}, "evaluation": [row], "source": "x"}
-    return said({"code": "OK", "message": "OK", "data": data})
-
-
-def said(content: Any, status: int = 201) -> Answer:
-    return status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(content).encode()
 
 
 HTML = (200, {"Content-Type": "text/html"}, b"<html><body>Request Rejected. Support ID: 1</body></html>")
