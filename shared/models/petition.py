@@ -56,7 +56,7 @@ class CitizenRating(Record):
     version: the later arrival (`learnt_at`) stands.
 
     `agency_code`: what the message calls the unit, its code, or its name where no code came; `unit_name` only where
-    that code is no unit's. `procedure_code` "": of no single procedure. The shares are percentages, null where not told."""
+    that code is no unit's. `procedure_code` "": of no single procedure. The shares are percentages; null: not told."""
 
     __tablename__ = "citizen_rating"
 
