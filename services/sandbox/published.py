@@ -120,8 +120,8 @@ class Published:
             late = each.late_from is not None and each.late_from <= until
             repeated = any(later.sent_at <= until for later in each.repeated_by)
             disliked = each.at("likes", self._at) is not None and each.dislikes > each.likes
-            told = {"all": 1, each.kind: 1, "on_time": not late}
-            told["satisfied"] = not (late or repeated or disliked)
+            told = {"all": 1, each.kind: 1, "on_time": int(not late)}
+            told["satisfied"] = int(not (late or repeated or disliked))
             for code in {each.unit_at(self._at), PROVINCE}:
                 found[code].update(told)
         return found

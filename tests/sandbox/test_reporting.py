@@ -125,6 +125,17 @@ def test_the_figures_are_those_of_the_dossiers(bodies: dict[str, Any], still_wor
             assert metric["denominator"] == row["totalReceived"]
 
 
+def test_counts_are_whole_numbers(bodies: dict[str, Any]) -> None:
+    """JSON's true is no count, though Python's is."""
+
+    def walk(value: Any) -> None:
+        assert not isinstance(value, bool)
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            walk(each)
+
+    walk(bodies)
+
+
 def test_totals_are_sums_of_the_groups(bodies: dict[str, Any]) -> None:
     totals = by_id(bodies["province"]["evaluation"])
     parts = [by_id(bodies[name]["evaluation"]) for name in ("E1", "E2", "E3")]
