@@ -21,6 +21,7 @@ from services.indicators import worker as indicators
 from services.ingest import dvcqg, pull
 from services.reconcile import decisions_api
 from services.reconcile import worker as reconcile
+from services.reconcile.parameters import Parameters, parameters_on
 from services.sandbox import decisions as register
 from services.sandbox.integrator import Integrator, Target
 from services.sandbox.server import serving
@@ -29,7 +30,7 @@ from shared.app import create_app
 from shared.db import session_scope
 from shared.settings import Settings
 from shared.vocabulary import Consumer, Portal, Role, Subject
-from tests import portals
+from tests import joined, portals
 from tests.portals import ANCHOR
 
 MISSING_GRACE = timedelta(hours=24)
@@ -202,3 +203,51 @@ async def test_findings_equal_what_was_injected(
     before = await found(engine, "dossier")
     await reconcile.full(engine, lambda: now)
     assert await found(engine, "dossier") == before, "a full comparison gives the same findings"
+    told_falsely = {row["unit_code"] for row in world.truth(now)["units"]}
+    assert {code for code, _ in await found(engine, "unit")} <= told_falsely
+
+
+ADAPTERS = ("H31.135", "H31.136", "H31.137", "H31.138", "H31.16")
+"""Three communes whose adapter tells flags falsely, a commune and a department whose do not."""
+
+
+def patterns_of(truth: list[dict[str, Any]], numbers: Parameters) -> set[tuple[str, str, str]]:
+    """The findings about units that the sandbox's truth asks for, where there are dossiers enough."""
+    wanted = set()
+    for row in truth:
+        unit, month, defect = row["unit_code"], row["month"], row["defect"]
+        if defect == "cash_counted_online":
+            if row["in_person"] >= numbers.pattern_in_person:
+                wanted.add((unit, "cash_counted_online_suspected", month))
+        elif row["dossiers"] >= numbers.pattern_dossiers:
+            flags = ("submitted_at", "vneid", "population_db", "digitised")
+            keys = [f"{month}:{flag}" for flag in flags] if defect == "flag_constant" else [month]
+            wanted |= {(unit, defect, key) for key in keys}
+    return wanted
+
+
+@pytest.mark.parametrize("granted", [False, True], ids=["sent only", "list granted"])
+async def test_patterns_of_units_equal_what_was_injected(
+    engine: AsyncEngine, settings: Settings, granted: bool, record_property: Callable[[str, object], None]
+) -> None:
+    world = portals.world(2400, only=ADAPTERS)
+    settings = portals.at(settings, ANCHOR)
+    key_id, key = await joined.key(engine, Role.INTEGRATOR)
+    app = create_app("test", dvcqg.router, settings=settings)
+    with portals.sandbox(settings, world, grant_list=granted) as here, serving(app) as url:
+        await pull.run_one(engine, here, Portal.NATIONAL, Subject.UNITS)
+        counts = await Integrator(world, Target(url, key_id, key)).push()
+        assert counts.refused == 0, counts.messages
+        if granted:
+            await pull.run_one(engine, here, Portal.NATIONAL, Subject.DOSSIERS)
+    await reconcile.every_hour()(engine, ANCHOR)
+    async with session_scope(engine) as session:
+        rows = await session.execute(
+            text("SELECT code, kind, key FROM finding WHERE state = 'open' AND subject = 'unit'")
+        )
+        findings = {(code, kind, key) for code, kind, key in rows}
+    expected = patterns_of(world.truth(ANCHOR)["units"], parameters_on(ANCHOR.date()))
+    kinds = {kind: sum(each[1] == kind for each in expected) for _, kind, _ in expected}
+    record_property("printed", f"patterns of units: {kinds}")
+    assert len(kinds) == 3, "every kind was injected where it can be seen"
+    assert findings == expected, "precision and recall are 1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.reconcile import captures, catalogue, rules
+from services.reconcile import captures, catalogue, patterns, rules
 
 RESPONSIBLE_NAMES = {
     **rules.RESPONSIBLE_NAMES,
@@ -48,6 +48,12 @@ KINDS: dict[tuple[str, str], Kind] = {
             rule.title, rule.sentence, rule.unknown, rule.responsible, rule.source
         )
         for rule in captures.RULES
+    },
+    **{
+        (patterns.UNIT, rule.kind): Kind(
+            rule.title, rule.sentence, rule.unknown, rule.responsible, rule.source
+        )
+        for rule in patterns.RULES
     },
 }
 """By (subject, kind), in the order of the rules' tables."""

@@ -18,7 +18,8 @@ class Parameters:
     """missing_grace: after receipt, until a dossier must be on the other portal. difference_grace: after
     the newest event, while the receiving side's copy is older. tolerance: two moments within it are one.
     clock_tolerance: the same for clocks of two systems. name_cuts: lengths to which clients cut names.
-    placeholders: name keys of texts that are nobody's name. province: the unit that a finding falls to
+    placeholders: name keys of texts that are nobody's name. pattern_dossiers, pattern_in_person: how many dossiers a
+    pattern of a unit's month takes. province: the unit that a finding falls to
     where no unit is known."""
 
     missing_grace: timedelta
@@ -27,6 +28,8 @@ class Parameters:
     clock_tolerance: timedelta
     name_cuts: frozenset[int]
     placeholders: frozenset[str]
+    pattern_dossiers: int
+    pattern_in_person: int
     province: str = "H31"
 
     def is_no_name(self, text: str | None) -> bool:
@@ -56,7 +59,7 @@ def parameters_on(day: date, province: str = "H31") -> Parameters:
     def number(name: str) -> int:
         values = [
             (entry["since"], entry["value"])
-            for entry in _entries()["timing"]
+            for entry in (*_entries()["timing"], *_entries()["count"])
             if entry["name"] == name and entry["since"] <= day
         ]
         if not values:
@@ -80,11 +83,17 @@ def parameters_on(day: date, province: str = "H31") -> Parameters:
             if entry["since"] <= day
             for text in entry["texts"]
         ),
+        pattern_dossiers=number("pattern_dossiers"),
+        pattern_in_person=number("pattern_in_person"),
         province=province,
     )
 
 
 def version_on(day: date) -> str:
     """Which parameters are in force, for answers: the newest `since` among them."""
-    since = [entry["since"] for name in ("timing", "name_cut", "placeholder") for entry in _entries()[name]]
+    since = [
+        entry["since"]
+        for name in ("timing", "count", "name_cut", "placeholder")
+        for entry in _entries()[name]
+    ]
     return f"parameters.toml {max(each for each in since if each <= day).isoformat()}"

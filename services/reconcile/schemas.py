@@ -16,7 +16,7 @@ _EXAMPLES = examples(__file__)
 Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(TZ))]
 """Shown in Việt Nam time, +07:00."""
 
-SubjectName = Literal["dossier", "procedure", "capture"]
+SubjectName = Literal["dossier", "procedure", "capture", "unit"]
 SourceSystemName = Literal["province", "ministry", "unknown"]
 ResponsibleName = Literal["unit", "department", "ministry", "vnpt", "centre", "vpcp"]
 
@@ -43,8 +43,9 @@ _FINDING: dict[str, Any] = {
 
 
 class FindingView(BaseModel):
-    """`key`: which two copies differ ("provincial-sent"), of a capture's finding the period, empty where there is only
-    one such finding on a code. `opened_at`: of the latest opening; the history has the earlier ones."""
+    """`key`: which two copies differ ("provincial-sent"), of a capture's finding the period, of a unit's the month (and
+    the flag), empty where there is only one such finding on a code. `opened_at`: of the latest opening; the history has
+    the earlier ones."""
 
     model_config = ConfigDict(json_schema_extra={"example": _FINDING})
 

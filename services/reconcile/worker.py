@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.reconcile import captures, queries, service, sieve
+from services.reconcile import captures, patterns, queries, service, sieve
 from services.reconcile.parameters import parameters_on
 from shared import queue
 from shared.calendar import local_day
@@ -18,6 +18,7 @@ from shared.settings import Settings, get_settings
 from shared.vocabulary import Consumer
 
 BATCH = 1000
+PATTERNS_EVERY = timedelta(hours=1)
 NOTED = 20
 """Times as many comparison rows are written at once where nothing has to be judged."""
 
@@ -66,11 +67,27 @@ async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int
     async with session_scope(engine) as session:
         totals.update(await service.reconcile_procedures(session, now=clock(), province=province))
         totals.update(await captures.reconcile_captures(session, now=clock(), province=province))
+    async with session_scope(engine) as session:
+        totals.update(await patterns.reconcile_units(session, now=clock(), province=province))
     return dict(totals)
 
 
 def _batches(codes: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (codes[at : at + size] for at in range(0, len(codes), size))
+
+
+def every_hour() -> queue.Tick:
+    """What looks for patterns of units when the worker begins, and an hour after it did so last."""
+    last: datetime | None = None
+
+    async def tick(engine: AsyncEngine, now: datetime) -> None:
+        nonlocal last
+        if last is None or now - last >= PATTERNS_EVERY:
+            async with session_scope(engine) as session:
+                await patterns.reconcile_units(session, now=now, province=get_settings().province_code)
+            last = now
+
+    return tick
 
 
 async def run(settings: Settings) -> None:
@@ -79,6 +96,6 @@ async def run(settings: Settings) -> None:
         raise ValueError("DATABASE_URL is needed; `chiso up` hands it down")
     engine = create_engine(settings.database_url, pool_size=4)
     try:
-        await queue.run_worker(engine, settings, consumer=Consumer.RECONCILE, work=work)
+        await queue.run_worker(engine, settings, consumer=Consumer.RECONCILE, work=work, tick=every_hour())
     finally:
         await engine.dispose()
