@@ -10,13 +10,16 @@ from datetime import date
 from functools import cache
 from typing import NamedTuple, cast
 
-from services.sandbox import messages
+from services.sandbox import features, messages
+from services.sandbox.decisions import is_public
 from services.sandbox.dossier import Copy, Dossier
-from services.sandbox.facts import PROVINCE, Procedure, offered, units
+from services.sandbox.facts import PROVINCE, Procedure, offered, procedures, units
 from services.sandbox.workdays import DAY, Workdays, moment
 from services.sandbox.world import World
 
 _CLOSED = (8, 3, 7)
+PEOPLE = frozenset({"Công dân Việt Nam", "Người Việt Nam định cư ở nước ngoài", "Người nước ngoài"})
+"""Subjects of 4.5a."""
 
 
 class Line(NamedTuple):
@@ -57,9 +60,10 @@ class Counts:
             n["seconds"] += line.finish - line.received
         for flag in line.flags:
             n[flag] += 1
-        of["used"].add(line.procedure)
-        if "population" in line.flags:
-            of["population"].add(line.procedure)
+        if "people" in line.flags:
+            of["people"].add(line.procedure)
+            if "population" in line.flags:
+                of["population"].add(line.procedure)
         if "duty" in line.flags:
             of["fee"].add(line.procedure)
             if "paid" in line.flags:
@@ -69,9 +73,11 @@ class Counts:
         if in_period:
             n["came"] += 1
             n[f"channel_{line.channel}"] += 1
+            n["came_online"] += "online" in line.flags
             if line.channel == "2":
                 n["online_on_time" if on_time else "online_overdue"] += 1
-                of["online_used"].add(line.procedure)
+                if "service" in line.flags:
+                    of["online_used"].add(line.procedure)
 
 
 class Published:
@@ -184,15 +190,25 @@ def _line(dossier: Dossier, copy: Copy) -> Line:
 
 
 def _flags(item: messages.Item, procedure: Procedure) -> Iterator[str]:
-    """What the message says of papers, payments and identity (portals.md §1.4)."""
+    """What the message says of papers, payments and identity (portals.md §1.4), and what is said of its procedure."""
+    if any(name in PEOPLE for name in features.subjects(procedure)):
+        yield "people"
+    if is_public(procedure) and features.online_level(procedure):
+        yield "service"
     papers = cast(list[dict[str, str]], item.get("TaiLieuNop") or [])
     results = cast(list[dict[str, str]], item.get("DanhSachGiayToKetQua") or [])
     linked = any(each.get("DuongDanTepTinKetQua") for each in results)
     if linked:
         yield "result"
-    if linked and any(each.get("DuongDanTaiTepTin") for each in papers):
+    without = not features.has_result(procedure)
+    if (linked or without) and any(each.get("DuongDanTaiTepTin") for each in papers):
         yield "digitised"
-    if item.get("HoSoCoThanhPhanSoHoa") == "1" or any(each.get("DuocSoHoa") == "1" for each in papers):
+    coded = any(each.get("MaGiayToKetQua") and each.get("DuongDanTepTinKetQua") for each in results)
+    if item.get("KenhThucHien") == "2" and (coded or without):
+        yield "online"
+    if item.get("HoSoCoThanhPhanSoHoa") == "1" or any(
+        each.get("DuocSoHoa") == "1" or each.get("DuocTaiSuDung") in ("1", "2") for each in papers
+    ):
         yield "reused"
     from_store = any(each.get("DuocLayTuKhoDMQG") == "1" for each in papers)
     if from_store:
@@ -238,6 +254,20 @@ def in_competence() -> dict[str, set[str]]:
         unit.code: {each.code for each in offered(unit.code)} for unit in units() if unit.code != PROVINCE
     }
     return found | {PROVINCE: set().union(*found.values())}
+
+
+@cache
+def online_services() -> dict[str, tuple[set[str], set[str], set[str]]]:
+    """By unit: its public procedures, those with an online service in part, and those with one from end to end."""
+    level = {each.code: features.online_level(each) for each in procedures() if is_public(each)}
+    return {
+        unit: (
+            {code for code in codes if code in level},
+            {code for code in codes if level.get(code) == features.PARTLY},
+            {code for code in codes if level.get(code) == features.FULLY},
+        )
+        for unit, codes in in_competence().items()
+    }
 
 
 def average_days(counts: Counts) -> float:

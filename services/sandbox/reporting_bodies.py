@@ -14,7 +14,15 @@ from uuid import UUID
 from services.sandbox import scores
 from services.sandbox.decisions import is_public
 from services.sandbox.facts import PROVINCE, Unit, procedures, units
-from services.sandbox.published import Counts, Published, average_days, in_competence, months_of
+from services.sandbox.features import is_complete
+from services.sandbox.published import (
+    Counts,
+    Published,
+    average_days,
+    in_competence,
+    months_of,
+    online_services,
+)
 from services.sandbox.scores import metric, points, ratio, total
 from services.sandbox.workdays import epoch, moment
 
@@ -56,7 +64,9 @@ class Bodies:
     # --- the six groups of one unit
 
     def _transparency(self, code: str) -> list[Row]:
-        public = sum(is_public(each) for each in procedures())
+        # 1.1 and 1.2 count decisions on procedures of the province's own: this one has none.
+        public = [each for each in procedures() if is_public(each)]
+        complete = sum(is_complete(each) for each in public)
         came = self._counts[code].n["came"]
         synced = metric("DOSSIER_SYNC", came, max(came, self._held[code]), "Hồ sơ đồng bộ")
         synced["dataQualityStatus"] = (
@@ -65,7 +75,7 @@ class Bodies:
         return [
             metric("PUBLISH_ON_TIME", 0, 0, "TTHC công bố đúng hạn"),
             metric("PUBLIC_UPDATE_ON_TIME", 0, 0, "TTHC cập nhật, công khai đúng hạn"),
-            metric("PUBLIC_CONTENT_FULL", public, public, "TTHC công khai đầy đủ nội dung"),
+            metric("PUBLIC_CONTENT_FULL", complete, len(public), "TTHC công khai đầy đủ nội dung"),
             synced,
         ]
 
@@ -80,7 +90,7 @@ class Bodies:
             metric("CITIZEN_DATA_CONNECTED_DOSSIER", n["population"], received),
         ]
         if not self._procedure:
-            rows.append(metric("CITIZEN_DATA_CONNECTED_FORMALITY", len(of["population"]), len(of["used"])))
+            rows.append(metric("CITIZEN_DATA_CONNECTED_FORMALITY", len(of["population"]), len(of["people"])))
         constant: Row = {"code": "ELECTRONIC_CERTIFIED_COPY", "name": "Chứng thực bản sao điện tử"}
         constant |= {"numerator": None, "denominator": None, "ratio": 100, "score": 2, "maxScore": 2}
         return [*rows, constant]
@@ -101,18 +111,19 @@ class Bodies:
         ]
 
     def _online_service(self, code: str) -> Row:
-        n = self._counts[code].n
-        by_channel = [n["channel_2"], n["channel_1"], n["channel_3"]]
+        counts = self._counts[code]
+        n = counts.n
+        public, partly, fully = online_services()[code]
         return {
-            "authorityCount": 0,
-            "partialCount": 0,
-            "fullCount": 0,
-            "onlineDossierCount": 0,
-            "onlineServiceTotal": 0,
-            "channelOnlineSum": by_channel[0],
-            "channelDirectSum": by_channel[1],
-            "channelPostalSum": by_channel[2],
-            "channelTotalSum": sum(by_channel),
+            "authorityCount": len(public),
+            "partialCount": len(partly),
+            "fullCount": len(fully),
+            "onlineDossierCount": len(counts.procedures["online_used"] & (partly | fully)),
+            "onlineServiceTotal": len(partly | fully),
+            "channelOnlineSum": n["came_online"],
+            "channelDirectSum": n["channel_1"],
+            "channelPostalSum": n["channel_3"],
+            "channelTotalSum": n["came"],
             "onlineOnTimeSum": n["online_on_time"],
             "onlineOverdueSum": n["online_overdue"],
         }
@@ -132,23 +143,13 @@ class Bodies:
         """The six scores of a unit, by the portal's codes."""
         n = self._counts[code].n
         online, paid = self._online_service(code), self._online_payment(code)
-        offered = (
-            0.0
-            if code.count(".") and _is_commune(code)
-            else _points(
-                "PROVIDE_ONLINE",
-                online,
-                (
-                    "fullCount",
-                    "authorityCount",
-                ),
-            )
-        )
+        public, partly, fully = online_services()[code]
+        offered = points("PROVIDE_ONLINE", len(partly | fully), len(public)) or 0.0
         return {
             "CKMB": _sum(self._transparency(code)),
             "TDGQ": points("PROGRESS", n["on_time"], n["received"]) or 0.0,
             "CLGQ": total(
-                offered,
+                0.0 if _is_commune(code) else offered,
                 _points("ONLINE_SERVICE_USED", online, ("onlineDossierCount", "onlineServiceTotal")),
                 _points("ONLINE_SUBMISSION", online, ("channelOnlineSum", "channelTotalSum")),
             ),
@@ -219,6 +220,7 @@ class Bodies:
         n = self._counts[PROVINCE].n
         online = n["channel_2"]
         other = n["channel_1"] + n["channel_3"]
+        public, partly, fully = online_services()[PROVINCE]
         return {
             "onlineDossier": [
                 {
@@ -230,7 +232,8 @@ class Bodies:
                 {"code": "OTHER", "name": "Khác", "value": other, "percent": ratio(other, online + other)},
             ],
             "onlineProvision": [
-                {"code": code, "name": code, "value": 0, "percent": 0} for code in ("FULL", "PARTIAL", "NONE")
+                {"code": code, "name": code, "value": len(found), "percent": ratio(len(found), len(public))}
+                for code, found in (("FULL", fully), ("PARTIAL", partly), ("NONE", public - partly - fully))
             ],
         }
 
