@@ -83,6 +83,13 @@ async def metrics(request: Request, session: Session) -> Response:
         text("SELECT kind, count(*) FROM finding WHERE state = 'open' GROUP BY kind")
     ):
         findings.labels(kind).set(count)
+    circuits = Gauge(
+        "chiso_circuit_open", "Portals that are not asked until a person says so", registry=registry
+    )
+    circuits.set(await session.scalar(text("SELECT count(*) FROM circuit WHERE closed_at IS NULL")) or 0)
+    captured = Gauge("chiso_capture_age_seconds", "Since the newest complete capture", registry=registry)
+    newest = await session.scalar(text("SELECT max(captured_at) FROM capture WHERE state = 'complete'"))
+    captured.set(float("nan") if newest is None else max(0.0, (now - newest).total_seconds()))
     refused = Gauge("chiso_quarantine_items", "Refused items kept", ["door"], registry=registry)
     for door, count in await session.execute(text("SELECT door, count(*) FROM quarantine GROUP BY door")):
         refused.labels(door).set(count)

@@ -258,9 +258,7 @@ def _compared(
 ) -> schemas.ComparedView:
     numerator, denominator = counts or (None, None)
     points = scored.score.points if scored else None
-    missing = None
-    if scored is None:
-        missing = component.counting.note or "Chưa có dữ liệu để đếm thành phần này."
+    missing = "Phiên bản này chưa đếm thành phần này." if scored is None else None
     view = figure(published) if published else None
     score = view.score if view else None
     return schemas.ComparedView(

@@ -29,6 +29,7 @@ _EXAMPLE = [
         "due_at": "2026-08-06T17:00:00+07:00",
         "finished_at": "2026-08-05T15:00:00+07:00",
         "updated_at": "2026-08-05T15:00:10+07:00",
+        "facts": {"result_link": True, "digitised": True, "vneid": False, "fee": True, "paid_online": True},
     }
 ]
 
@@ -58,7 +59,8 @@ async def push_dossiers(
     by nature: the newer version wins, whatever the order, and a repetition changes nothing.
 
     An item tells the whole dossier: the newer version replaces the older one, and a field that it leaves out
-    becomes *unknown* to this copy (null: known to be empty). Steps are added one by one and need not be repeated.
+    becomes *unknown* to this copy (null: known to be empty). `facts` says what is true (or false) of papers, results,
+    payment and identity; no link or file has a place in it. Steps are added one by one and need not be repeated.
     The version is the newest moment that the item tells of, `updated_at` among them.
 
     NDJSON (`Content-Type: application/x-ndjson`) has no size limit; its answer is NDJSON, each line written after its

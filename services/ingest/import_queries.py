@@ -9,24 +9,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import NotFound
 
-LOCK = "'chiso import ' || id"
-"""The text whose hash is the advisory lock of whoever works on a run."""
+LOCK = "'chiso import ' || r.id"
+"""The text whose hash is the advisory lock of whoever works on a run, `r`."""
 
 # A run whose process died still says that it is running; its lock says otherwise.
-_COLUMNS = f"""id, kind, portal, period, encode(digest, 'hex') AS digest, size,
-  CASE WHEN state = 'running' AND NOT EXISTS (
+WORKED_ON = f"""EXISTS (
     SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (l.classid::int8 << 32) | l.objid::int8 = hashtextextended({LOCK}, 0)
-  ) THEN 'interrupted' ELSE state END AS state,
+  )"""  # noqa: S608
+"""Whether some process works on the run `r`."""
+
+_COLUMNS = f"""id, kind, portal, period, encode(digest, 'hex') AS digest, size,
+  CASE WHEN state = 'running' AND NOT {WORKED_ON} THEN 'interrupted' ELSE state END AS state,
   requested_by, started_at, finished_at, attempts, cursor AS last_row, total, items, accepted, unchanged, stale,
-  rejected, report, error"""  # noqa: S608
+  rejected, report, error"""
 
 
 async def read(session: AsyncSession, run_id: int) -> dict[str, Any]:
     """Raises NotFound."""
     row = (
-        await session.execute(text(f"SELECT {_COLUMNS} FROM import_run WHERE id = :id"), {"id": run_id})  # noqa: S608
+        await session.execute(text(f"SELECT {_COLUMNS} FROM import_run r WHERE id = :id"), {"id": run_id})  # noqa: S608
     ).one_or_none()
     if row is None:
         raise NotFound("Không có lần nạp tệp này.", "There is no such import.")
@@ -39,7 +42,7 @@ async def listing(
     """Imports, newest first, with ids below `before`."""
     rows = await session.execute(
         text(
-            f"SELECT {_COLUMNS} FROM import_run WHERE (CAST(:kind AS text) IS NULL OR kind = :kind)"  # noqa: S608
+            f"SELECT {_COLUMNS} FROM import_run r WHERE (CAST(:kind AS text) IS NULL OR kind = :kind)"  # noqa: S608
             " AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
         ),
         {"kind": kind, "before": before, "limit": limit},

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from services.ingest.import_files import Understood
-from services.ingest.import_queries import LOCK
+from services.ingest.import_queries import LOCK, WORKED_ON
 from services.ingest.normalise import Refusal
 from shared.db import session_scope
 from shared.errors import Conflict
@@ -51,20 +51,28 @@ class Progress:
             told.append({"row": each.position, "field": each.field, "reason": each.en, "reason_vi": each.vi})
 
 
+_REGISTER = f"""
+INSERT INTO import_run AS r (task, kind, portal, period, digest, name_digest, size, state, requested_by, started_at,
+  attempts, cursor, total, items, accepted, unchanged, stale, rejected, report)
+VALUES (:task, :kind, :portal, :period, :digest, :name_digest, :size, 'queued', :by, :now,
+  0, 0, :total, 0, 0, 0, 0, 0, CAST(:report AS jsonb))
+ON CONFLICT (task) DO UPDATE SET
+  state = CASE WHEN r.state IN ('interrupted', 'failed') OR :again AND r.state <> 'running'
+      OR r.state = 'running' AND NOT {WORKED_ON} THEN 'queued' ELSE r.state END,
+  cursor = CASE WHEN :again AND r.state <> 'running' THEN 0 ELSE r.cursor END
+RETURNING id, state"""  # noqa: S608
+
+
 async def register(session: AsyncSession, file: Understood) -> tuple[int, str]:
-    """(the run's id, its state): of a file that is new, one that went half way, or one that is done."""
+    """(the run's id, its state): of a file that is new, one that went half way, or one that is done.
+
+    One that went half way is queued again at once: who asks for it right after must not read *interrupted*, as if it
+    had ended a second time.
+    """
     asked = file.asked
     row = (
         await session.execute(
-            text(
-                "INSERT INTO import_run AS r (task, kind, portal, period, digest, name_digest, size, state,"
-                " requested_by, started_at, attempts, cursor, total, items, accepted, unchanged, stale, rejected,"
-                " report) VALUES (:task, :kind, :portal, :period, :digest, :name_digest, :size, 'queued', :by, :now,"
-                " 0, 0, :total, 0, 0, 0, 0, 0, CAST(:report AS jsonb))"
-                " ON CONFLICT (task) DO UPDATE SET state = CASE WHEN :again AND r.state <> 'running'"
-                " THEN 'queued' ELSE r.state END, cursor = CASE WHEN :again AND r.state <> 'running' THEN 0"
-                " ELSE r.cursor END RETURNING id, state"
-            ),
+            text(_REGISTER),
             {
                 "task": file.task(),
                 "kind": asked.kind,
@@ -90,7 +98,7 @@ async def lock(engine: AsyncEngine, run_id: int) -> AsyncIterator[bool]:
     key = {"id": str(run_id)}
     async with engine.connect() as connection:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        spelt = LOCK.replace("id", "CAST(:id AS text)")
+        spelt = LOCK.replace("r.id", "CAST(:id AS text)")
         held = bool(
             await connection.scalar(text(f"SELECT pg_try_advisory_lock(hashtextextended({spelt}, 0))"), key)
         )

@@ -18,7 +18,7 @@ def applicant(dossier: Dossier) -> dict[str, str]:
     return {
         "name": f"CÔNG TY TNHH MẪU {number}" if business else f"NGUYỄN VĂN MẪU {number}",
         "identity": f"999{number:09d}",
-        "phone": f"0000{number:06d}",
+        "phone": f"0000.{number:06d}",
         "email": f"mau{number}@example.invalid",
         "kind": "2" if business else "1",
     }

@@ -140,7 +140,7 @@ class World:
     # --- truth
 
     def truth(self, at: datetime | None = None) -> dict[str, object]:
-        """Every injected defect that shows at a moment (default: the clock's), by dossier and by procedure; and what
+        """Every injected defect that shows at a moment (default: the clock's), by dossier, procedure and unit; and what
         is true of every petition that has been sent by then.
 
         `values` holds the field concerned in each copy; `expected_at` (lost ones) is since when the nation

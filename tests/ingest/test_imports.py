@@ -228,7 +228,7 @@ async def test_it_stops_after_a_batch_and_goes_on_with_the_same_file(
                 file, Asked(kind="dossiers", by="test"), settings
             ) as understood:
                 async with session_scope(engine) as session:
-                    assert await import_runs.register(session, understood) == (run_id, "interrupted")
+                    assert await import_runs.register(session, understood) == (run_id, "queued")
                 told: list[int] = []
                 await imports.work_off(
                     engine, understood, run_id, on_progress=lambda run: told.append(run.items)
