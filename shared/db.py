@@ -6,7 +6,7 @@ before the response leaves (scope "function"), a worker's and a stream's by `ses
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import repeat
@@ -77,8 +77,9 @@ def _texts(column: Sequence[Any]) -> Iterable[str]:
     first = next((value for value in column if value is not None), None)
     if first is None:
         return repeat("", len(column))
-    if isinstance(first, str):
-        return ["" if value is None else value for value in column]
-    if isinstance(first, datetime):
-        return ["" if value is None else value.isoformat() for value in column]
-    return ["" if value is None else str(value) for value in column]
+    spell: Callable[[Any], str] = datetime.isoformat if isinstance(first, datetime) else str
+    if column.count(first) == len(column):  # of one portal's messages many fields are the same in all
+        return repeat(spell(first), len(column))
+    if None in column:
+        return ["" if value is None else spell(value) for value in column]
+    return column if isinstance(first, str) else map(spell, column)

@@ -83,12 +83,13 @@ async def store(
 ) -> list[ItemResult]:
     """One result per item, in order, the first with `first_index`."""
     results: list[Any] = [None] * len(items)
-    by_portal: dict[Portal, list[int]] = {}  # a batch may speak of several copies; nearly all speak of one
-    for n, item in enumerate(items):
-        portal = Portal.PROVINCIAL if type(item) is Refusal else item.portal  # type: ignore[union-attr]
-        by_portal.setdefault(portal, []).append(n)
-    for portal in sorted(by_portal):
-        mine = [items[n] for n in by_portal[portal]]
+    portals = [Portal.PROVINCIAL if type(item) is Refusal else item.portal for item in items]  # type: ignore[union-attr]
+    for portal in sorted(set(portals)):  # a batch may speak of several copies; nearly all speak of one
+        if portals.count(portal) == len(items):
+            places, mine = list(range(len(items))), items
+        else:
+            places = [n for n, its in enumerate(portals) if its is portal]
+            mine = [items[n] for n in places]
         outcome = await service.accept(
             session,
             portal=portal,
@@ -96,10 +97,10 @@ async def store(
             door="dossiers",
             sender=sender,
             now=now,
-            heads=[item if isinstance(item, Refusal) else item.head for item in mine],
-            steps=[step for item in mine if isinstance(item, Pushed) for step in item.steps],
+            heads=[item if type(item) is Refusal else item.head for item in mine],  # type: ignore[union-attr]
+            steps=[step for item in mine if type(item) is Pushed and item.steps for step in item.steps],
         )
-        for n, item, result in zip(by_portal[portal], mine, outcome.results, strict=True):
+        for n, item, result in zip(places, mine, outcome.results, strict=True):
             results[n] = _result(first_index + n, item, result)
     return results
 
