@@ -91,6 +91,7 @@ def group_score(
     units: UnitTree,
     now: datetime,
     handling: schemas.HandlingView | None = None,
+    petitions: schemas.PetitionsView | None = None,
 ) -> schemas.GroupScoreView:
     """One group of one unit: each measure scored, the group as their sum (indicators.md §4.1)."""
     described = engine.parameters()
@@ -130,6 +131,7 @@ def group_score(
             undetermined=counts["undetermined"],
         ),
         handling=handling,
+        petitions=petitions,
         coverage=coverage_view(scope, counts, covered, now),
         as_of=found.as_of,
     )

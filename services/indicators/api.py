@@ -10,10 +10,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from services.indicators import answers, queries
+from services.indicators import answers, petition_answers, petitions, queries
+from services.indicators.petition_schemas import PetitionItemsView, PetitionItemView
 from services.indicators.queries import Scope
 from services.indicators.rules import engine
 from services.indicators.rules.measures import AVERAGE_TIME, MEASURES, Measure, Part
+from services.indicators.rules.petitions import part_of
 from services.indicators.rules.units import UnitTree
 from services.indicators.schemas import (
     DossierAssessmentView,
@@ -99,13 +101,19 @@ async def read_group(
     scope = scope_of(principal, units, unit, period, basis, now)
     rules = engine.rule_set(rule_set) if rule_set else engine.rule_set_for(scope.period)
     found = await queries.figures(session, scope)
+    told = None
+    if any(measure.origin == "petitions" for measure in measures):
+        seen = await petitions.seen(session, period=scope.period, now=now, units=units)
+        found = petitions.added(found, seen, scope.unit)
+        ratings = await petitions.ratings(session, unit=scope.unit, period=scope.period, units=units)
+        told = petition_answers.kinds(seen.counts(scope.unit), ratings, rules)
     covered = await coverage.read(session, now=now)
     handling = None
     if any(measure is AVERAGE_TIME for measure in measures):
         most = await queries.times(session, scope, after=None, limit=MOST)
         procedures = await queries.count_times(session, scope)
         handling = answers.handling(rules, found, procedures, most)
-    view = answers.group_score(slug, scope, rules, found, covered, units, now, handling)
+    view = answers.group_score(slug, scope, rules, found, covered, units, now, handling, told)
     # The version tells what changed behind equal counts; the rest of the answer is small enough to be
     # hashed whole.
     etag = etag_for(found.version, view.model_dump_json())
@@ -114,8 +122,8 @@ async def read_group(
 
 @router.get(
     "/indicators/{group}/{component}/items",
-    summary="Các hồ sơ (hoặc thủ tục) đứng sau một con số; số lượng đúng bằng con số đó",
-    response_model=ItemsView | ProcedureItemsView,
+    summary="Các hồ sơ (thủ tục, phản ánh, kiến nghị) đứng sau một con số; số lượng đúng bằng con số đó",
+    response_model=ItemsView | ProcedureItemsView | PetitionItemsView,
     responses=responses(401, 403, 404, 422, 503)
     | {200: {"content": {"application/json": {"example": ItemsView.example()}}}},
 )
@@ -144,12 +152,18 @@ async def read_items(
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, basis, now)
     found = await queries.figures(session, scope)
+    seen = None
+    if measure.origin == "petitions":
+        seen = await petitions.seen(session, period=scope.period, now=now, units=units)
+        found = petitions.added(found, seen, scope.unit)
     names = await queries.names_version(session)
     csv = wants_csv(request)
     etag = etag_for(*scope.key, component, part, cursor, limit, csv, found.version, names)
     unchanged = not_modified(request, etag)
     if unchanged is not None:
         return unchanged
+    if seen is not None:
+        return _petitions(seen, scope, measure, part, units, cursor, limit, etag=etag, csv=csv)
     if measure.subject == "procedure":
         return await _procedures(
             session, scope, measure, part, cursor, limit, etag=etag, csv=csv, found=found
@@ -253,6 +267,43 @@ async def _procedures(
         as_of=found.as_of,
     )
     return json_response(view, etag)
+
+
+def _petitions(
+    seen: petitions.Seen,
+    scope: Scope,
+    measure: Measure,
+    part: Part,
+    units: UnitTree,
+    cursor: str | None,
+    limit: int,
+    *,
+    etag: str,
+    csv: bool,
+) -> Response:
+    """As read_items, of a figure that counts petitions: those that were counted."""
+    behind = part_of(seen.within(scope.unit), measure, part)
+    if not csv and cursor:
+        after = tuple(decode_cursor(cursor, str, str))
+        behind = [each for each in behind if (each.unit_code, each.petition.code) > after]
+    limits = engine.petition_limits(scope.period)
+    page = behind if csv else behind[:limit]
+    items = [petition_answers.item(each, scope.period, units, limits) for each in page]
+    if csv:
+        name = f"{measure.component}-{part}-{scope.period}-{scope.unit}"
+        return csv_response(_petition_rows(items), petition_answers.HEADER, name=name)
+    last = page[-1] if len(behind) > limit else None
+    view = PetitionItemsView(
+        items=items,
+        next=None if last is None else encode_cursor(last.unit_code, last.petition.code),
+        as_of=seen.as_of,
+    )
+    return json_response(view, etag)
+
+
+async def _petition_rows(found: list[PetitionItemView]) -> AsyncIterator[tuple[object, ...]]:
+    for each in found:
+        yield petition_answers.row(each)
 
 
 async def _procedure_rows(found: list[queries.ProcedureItem]) -> AsyncIterator[tuple[object, ...]]:

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from services.indicators import boards, chances, near_due, queries, trends
+from services.indicators import boards, chances, near_due, petitions, queries, trends
 from services.indicators import boards_answers as answers
 from services.indicators.answers import period_view
 from services.indicators.api import PeriodText, Reader, UnitCode, json_response, scope_of
@@ -69,7 +69,9 @@ async def read_scoreboard(
         each: units.standing(each, scope.period.last_day) for each in answers.LEVELS if level in (each, None)
     }
     codes = [code for found in levels.values() for code in found]
-    found = await boards.figures(session, basis=basis, periods=[scope.period], units=codes)
+    counted = await boards.figures(session, basis=basis, periods=[scope.period], units=codes)
+    seen = await petitions.seen(session, period=scope.period, now=now, units=units)
+    found = {place: petitions.added(each, seen, place.unit) for place, each in counted.items()}
     covered = await coverage.read(session, now=now)
     view = answers.scoreboard(scope, chosen, why, levels, found, rules, covered, units, now)
     # Ranks move with other units' figures, whose versions are not this key's to see: the answer is hashed whole.
@@ -167,12 +169,15 @@ async def read_trends(
     ] = None,
     basis: Basis = Basis.COUNTED,
 ) -> Response:
-    """Each period by the rule set in force on its last day, from one query over the tally."""
+    """Each period by the rule set in force on its last day, from one query over the tally and one over
+    the petitions."""
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
     asked = trends.periods(first, last, now)
     scope = scope_of(principal, units, unit, asked[-1].key, basis, now)
-    found = await boards.figures(session, basis=basis, periods=asked, units=[scope.unit])
+    counted = await boards.figures(session, basis=basis, periods=asked, units=[scope.unit])
+    seen = await petitions.seen_in(session, periods=asked, now=now, units=units)
+    found = {place: petitions.added(each, seen[place.period], place.unit) for place, each in counted.items()}
     view = trends.view(scope, found, asked, units, now)
     etag = etag_for(view.model_dump_json())
     return not_modified(request, etag) or json_response(view, etag)
@@ -198,7 +203,8 @@ async def read_opportunities(
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, basis, now)
     rules = engine.rule_set_for(scope.period)
-    figures = await queries.figures(session, scope)
+    seen = await petitions.seen(session, period=scope.period, now=now, units=units)
+    figures = petitions.added(await queries.figures(session, scope), seen, scope.unit)
     name = units.name(scope.unit, scope.period.last_day)
     running = now < scope.period.end
     etag = etag_for("opportunities", *scope.key, name, running, figures.version)
@@ -210,7 +216,7 @@ async def read_opportunities(
         period=period_view(scope.period, now),
         basis=basis,
         rule_set=rules.id,
-        items=await chances.found(session, scope, figures, rules),
+        items=await chances.found(session, scope, figures, seen, rules),
         as_of=figures.as_of,
     )
     return json_response(view, etag)

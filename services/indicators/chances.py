@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators.answers import vietnamese
 from services.indicators.chances_schemas import AlongView, OpportunityView
+from services.indicators.petitions import Seen
 from services.indicators.queries import OF_BASIS, WITHIN, Figures, Scope
 from services.indicators.rules import engine
-from services.indicators.rules.measures import MEASURES
-from services.indicators.rules.opportunities import BY_DOSSIER, MASK, Opportunity, Shape, opportunities
+from services.indicators.rules.measures import figures_of
+from services.indicators.rules.opportunities import MASK, Opportunity, Shape, opportunities
+from services.indicators.rules.petitions import Judged, part_of
 from shared.db import driver, rows_to_columns
 
 FIRST = 10
@@ -33,27 +35,38 @@ WHERE {OF_BASIS} AND period = $2 AND {WITHIN} GROUP BY 1, 2
 
 
 async def found(
-    session: AsyncSession, scope: Scope, figures: Figures, rules: engine.RuleSet
+    session: AsyncSession, scope: Scope, figures: Figures, petitions: Seen, rules: engine.RuleSet
 ) -> list[OpportunityView]:
-    """The most points per subject first, each with the first codes to begin with."""
+    """The most points per subject first, each with the first codes to begin with: of petitions those that still wait
+    for something to be done."""
     connection = await driver(session)
     shapes = {
         Shape(code, facts, bits): dossiers
         for code, facts, bits, dossiers in await connection.fetch(_SHAPES, *scope.key)
     }
-    other = {
-        count: figures.measured[count]
-        for measure in MEASURES.values()
-        if measure.subject not in BY_DOSSIER
-        for count in (measure.numerator, measure.denominator)
-    }
+    other = {count: figures.measured[count] for count in figures_of("petitions")}
     chances = opportunities(shapes, other, rules)
     wanted = sorted(
         {(shape.procedure_code, shape.bits) for each in chances for shape, _ in each.first[:FIRST]}
     )
     rows = await connection.fetch(_CODES, *scope.key, *rows_to_columns(wanted, 2)) if wanted else []
     codes = {(row[0], row[1]): row[2] for row in rows}
-    return [_view(each, _codes(each, codes)) for each in chances]
+    mine = petitions.within(scope.unit)
+    return [
+        _view(
+            each,
+            _petitions(each, mine) if each.measure.origin == "petitions" else _codes(each, codes),
+        )
+        for each in chances
+    ]
+
+
+def _petitions(each: Opportunity, mine: Sequence[Judged]) -> list[str]:
+    found = sorted(
+        part_of(mine, each.measure, "shortfall"),
+        key=lambda one: (one.judgement.end_at is not None, one.judgement.deadline_at, one.petition.code),
+    )
+    return [one.petition.code for one in found[: min(FIRST, each.subjects)]]
 
 
 def _codes(each: Opportunity, codes: Mapping[tuple[str, int], Sequence[str]]) -> list[str]:

@@ -8,8 +8,9 @@ petition or the unit tree changes, or a limit runs out (`wake_at`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
@@ -17,8 +18,9 @@ from typing import NamedTuple
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.indicators.queries import Figures
 from services.indicators.rules.engine import petition_limits
-from services.indicators.rules.petitions import Counts, Judged, Petition, count, judge, judged_at
+from services.indicators.rules.petitions import NONE, Counts, Judged, Petition, count, judge, judged_at
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
 from shared.db import driver
@@ -30,11 +32,12 @@ REMEMBERED = 64
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The petitions of a period as of `at` (now, or the period's end), in order of unit and code. as_of: commit time of
-    the newest change of any petition, None where there never was one. version: differs whenever one changed or one of
-    the period is judged differently."""
+    """The petitions of a period as of `at` (now, or the period's end), in order of unit and code, and their counts by
+    unit, each with what is below it. as_of: commit time of the newest change of any petition, None where there never
+    was one. version: differs whenever one changed or one of the period is judged differently."""
 
     judged: tuple[Judged, ...]
+    totals: Mapping[str, Counts]
     at: datetime
     wake_at: datetime | None
     as_of: datetime | None
@@ -45,7 +48,7 @@ class Seen:
         return [each for each in self.judged if is_within(each.unit_code, unit)]
 
     def counts(self, unit: str) -> Counts:
-        return count(self.within(unit))
+        return self.totals.get(unit, NONE)
 
 
 # Two transactions can commit in another order than their clocks say, and one can write twice: the newest time alone is
@@ -66,15 +69,40 @@ _remembered: dict[tuple[str, str], tuple[UnitTree, Seen]] = {}
 
 async def seen(session: AsyncSession, *, period: Period, now: datetime, units: UnitTree) -> Seen:
     """The province's petitions of a period, judged. Raises Invalid where no limits are in force."""
-    limits = petition_limits(period)
-    at = judged_at(period, now)
+    return (await seen_in(session, periods=[period], now=now, units=units))[period.key]
+
+
+async def seen_in(
+    session: AsyncSession, *, periods: Sequence[Period], now: datetime, units: UnitTree
+) -> dict[str, Seen]:
+    """As seen(), of each period, by its key."""
     connection = await driver(session)
     row = await connection.fetchrow(_VERSION)
     version = f"{row['as_of']} {row['petitions']} {row['rows']}"
-    key = (_database(session), period.key)
-    known = _remembered.get(key)
-    if known is not None and known[0] is units and _holds(known[1], version, at):
-        return known[1]
+    found: dict[str, Seen] = {}
+    for period in periods:
+        key = (_database(session), period.key)
+        known = _remembered.get(key)
+        if known is not None and known[0] is units and _holds(known[1], version, judged_at(period, now)):
+            found[period.key] = known[1]
+            continue
+        if len(_remembered) >= REMEMBERED:
+            _remembered.clear()
+        fresh = await _judged(connection, period, now, units, row["as_of"], version)
+        _remembered[key] = units, fresh
+        found[period.key] = fresh
+    return found
+
+
+async def _judged(
+    connection: asyncpg.Connection,
+    period: Period,
+    now: datetime,
+    units: UnitTree,
+    as_of: datetime | None,
+    version: str,
+) -> Seen:
+    limits, at = petition_limits(period), judged_at(period, now)
     judged: list[Judged] = []
     turns: list[datetime] = []
     for unit_code, *values in map(tuple, await connection.fetch(_OF_PERIOD, period.start, period.end)):
@@ -87,11 +115,18 @@ async def seen(session: AsyncSession, *, period: Period, now: datetime, units: U
         if judgement.wake_at is not None:
             turns.append(judgement.wake_at)
     judged.sort(key=lambda each: (each.unit_code, each.petition.code))
-    found = Seen(tuple(judged), at, min(turns, default=None), row["as_of"], f"{version} {_told(judged)}")
-    if len(_remembered) >= REMEMBERED:
-        _remembered.clear()
-    _remembered[key] = units, found
-    return found
+    told = f"{len(judged)} {sum(each.judgement.on_time for each in judged)}"  # nothing is on time again by itself
+    return Seen(tuple(judged), _totals(judged), at, min(turns, default=None), as_of, f"{version} {told}")
+
+
+def _totals(judged: Iterable[Judged]) -> dict[str, Counts]:
+    """Of each unit that has petitions, and of those above it."""
+    below: dict[str, list[Judged]] = defaultdict(list)
+    for each in judged:
+        parts = each.unit_code.split(".")
+        for length in range(1, len(parts) + 1):
+            below[".".join(parts[:length])].append(each)
+    return {unit: count(found) for unit, found in below.items()}
 
 
 def _holds(known: Seen, version: str, at: datetime) -> bool:
@@ -102,13 +137,19 @@ def _holds(known: Seen, version: str, at: datetime) -> bool:
     )
 
 
-def _told(judged: Sequence[Judged]) -> str:
-    """Changes when a limit runs out: nothing is on time again by itself."""
-    return f"{len(judged)} {sum(each.judgement.on_time for each in judged)}"
-
-
 def _database(session: AsyncSession) -> str:
     return session.bind.engine.url.render_as_string(hide_password=True) if session.bind else ""
+
+
+def added(found: Figures, petitions: Seen, unit: str) -> Figures:
+    """The figures of the tally and those of a unit's petitions: what changes either changes the version."""
+    times = [at for at in (found.as_of, petitions.as_of) if at is not None]
+    return replace(
+        found,
+        measured={**found.measured, **petitions.counts(unit).measured},
+        as_of=max(times, default=None),
+        version=f"{found.version} {petitions.version}",
+    )
 
 
 async def complaints(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[str, datetime]:
@@ -151,10 +192,10 @@ async def ratings(session: AsyncSession, *, unit: str, period: Period, units: Un
         if is_within(units.standing_for(row[0], period.last_day), unit)
     ]
     raters, told, *sums = [
-        sum((each or _NONE for each in column), _NONE) for column in zip(*rows, strict=True)
-    ] or [_NONE] * 5
+        sum((each or _ZERO for each in column), _ZERO) for column in zip(*rows, strict=True)
+    ] or [_ZERO] * 5
     shares = [(each / told).quantize(_CENT, ROUND_HALF_UP) if told else None for each in sums]
     return Ratings(int(raters), *shares)
 
 
-_NONE, _CENT = Decimal(0), Decimal("0.01")
+_ZERO, _CENT = Decimal(0), Decimal("0.01")

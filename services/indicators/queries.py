@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from services.indicators.copies import unit_tree
 from services.indicators.rules.assess import BOTH
 from services.indicators.rules.handling import Handling
-from services.indicators.rules.measures import COUNTS, MEASURES, Count, Measure, Part
+from services.indicators.rules.measures import COUNTS, Count, Measure, Part, figures_of
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
 from shared.db import driver, session_scope
@@ -75,11 +75,7 @@ def measured_sql(count: Count) -> str:
     return f"coalesce(sum({column}) FILTER (WHERE {of}), 0)::bigint"
 
 
-MEASURED = list(
-    dict.fromkeys(
-        count for measure in MEASURES.values() for count in (measure.numerator, measure.denominator)
-    )
-)
+MEASURED = figures_of("tally")
 # Distinct procedures are counted over the subtree's non-empty cells (architecture.md §4): one row for each first.
 # Two transactions can commit in another order than their clocks say: the newest time alone is no version.
 _FIGURES = f"""

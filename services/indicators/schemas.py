@@ -209,6 +209,32 @@ class ProcedureTimesView(BaseModel):
     as_of: Moment | None
 
 
+class RatingsView(BaseModel):
+    """What the people served in the months of the period thought (DongBoDanhGia), for information: `raters` people, and
+    their shares in percent, weighed by raters; null: not told."""
+
+    raters: int
+    very_satisfied: Decimal | None
+    satisfied: Decimal | None
+    not_satisfied: Decimal | None
+
+
+class PetitionsView(BaseModel):
+    """5.1, for information: no points. Petitions about procedures, about officers' conduct (`staff`), and others."""
+
+    id: str = Field(examples=["5.1"])
+    name: str
+    petitions: int
+    procedure: int
+    staff: int
+    other: int
+    why: str
+    period_date: str
+    ratings: RatingsView
+    provenance: ProvenanceView
+    counting: ProvenanceView
+
+
 class GroupScoreView(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["GroupScoreView"]})
     group: IndicatorGroup
@@ -228,6 +254,9 @@ class GroupScoreView(BaseModel):
     counts: CountsView
     handling: HandlingView | None = Field(
         default=None, description="Average handling times (2.2), in the group of progress"
+    )
+    petitions: PetitionsView | None = Field(
+        default=None, description="Petitions by kind (5.1) and people's ratings, in the group of satisfaction"
     )
     coverage: CoverageView
     as_of: Moment | None

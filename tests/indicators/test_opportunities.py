@@ -20,7 +20,7 @@ MEMBER = int(Bit.MEMBER)
 SCORING = [
     measure
     for measure in MEASURES.values()
-    if measure.subject in ("dossier", "procedure")
+    if measure.origin == "tally"
     and engine.parameters().components[measure.component].scoring[RULES.id].scaling != "information"
 ]
 FACTS = {"1.001": 0, "1.002": int(sum(ProcedureFact)), "1.003": int(ProcedureFact.FEE | ProcedureFact.PEOPLE)}

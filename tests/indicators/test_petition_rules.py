@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from services.indicators.rules import petitions
 from services.indicators.rules.engine import petition_limits
+from services.indicators.rules.measures import MEASURES, Part
 from services.indicators.rules.petitions import Judged, Petition, judge, judged_at
 from shared.calendar import TZ, Period
 from shared.errors import Invalid
@@ -63,8 +64,10 @@ def test_case(case: dict[str, Any]) -> None:
             "đúng hạn" if found.on_time else "quá hạn",
             "hài lòng" if found.satisfied else "không hài lòng",
         )
-        assert ", ".join(words) == expected, (key, petitions.explain(found))
-        assert petitions.explain(found).startswith(("Đúng hạn", "Chưa") if found.on_time else ("Quá hạn",))
+        assert ", ".join(words) == expected, (key, petitions.explain(petition, found))
+        assert petitions.explain(petition, found).startswith(
+            ("Đúng hạn", "Chưa") if found.on_time else ("Quá hạn",)
+        )
         if "duty" in case:
             assert found.duty == case["duty"]
         if "wake_at" in case:
@@ -80,11 +83,22 @@ def test_a_petition_is_in_one_month_only() -> None:
 
 def test_what_a_petition_is_told_to_be() -> None:
     late = judge(BASE, petition_limits(Period.parse("2026-08")), datetime(2026, 9, 1, tzinfo=TZ))
-    assert petitions.explain(late) == "Quá hạn: chưa trả lời, hạn là 23:59 22/08/2026."
+    assert petitions.explain(BASE, late) == (
+        "Quá hạn: chưa trả lời, hạn 23:59 22/08/2026 (15 ngày làm việc từ khi gửi, 09:00 03/08/2026)."
+    )
+    moved = BASE._replace(transferred_at=datetime(2026, 8, 6, 8, tzinfo=TZ))
+    assert "làm việc từ khi chuyển đến, 08:00 06/08/2026)" in petitions.explain(
+        moved, judge(moved, petition_limits(Period.parse("2026-08")), NOW)
+    )
+    shown = moved._replace(handled_at=moved.transferred_at, published_at=moved.transferred_at)
+    assert "(2 ngày làm việc từ khi trả lời, 08:00 06/08/2026)" in petitions.explain(
+        shown, judge(shown, petition_limits(Period.parse("2026-08")), NOW)
+    )
     refused = BASE._replace(refused_at=datetime(2026, 8, 5, 9, tzinfo=TZ), dislikes=1, repeated_at=NOW)
-    told = petitions.explain(judge(refused, petition_limits(Period.parse("2026")), NOW))
+    told = petitions.explain(refused, judge(refused, petition_limits(Period.parse("2026")), NOW))
     assert told == (
-        "Đúng hạn: từ chối 09:00 05/08/2026, hạn 23:59 05/08/2026; lượt không thích nhiều hơn lượt thích;"
+        "Đúng hạn: từ chối 09:00 05/08/2026, hạn 23:59 05/08/2026 (2 ngày làm việc từ khi gửi, 09:00 03/08/2026);"
+        " lượt không thích nhiều hơn lượt thích;"
         " có phản ánh, kiến nghị gửi lại sau đó."
     )
 
@@ -94,6 +108,7 @@ def test_no_limits_before_the_decision() -> None:
         petition_limits(Period.parse("2022-05"))
 
 
+PARTS: tuple[Part, ...] = ("numerator", "shortfall")
 moments = st.integers(0, 90 * 24).map(lambda hours: BASE.sent_at + timedelta(hours=hours))
 some_petitions = st.builds(
     BASE._replace,
@@ -134,7 +149,7 @@ def test_the_list_is_the_figure(given_: list[tuple[Petition, datetime]]) -> None
     counts = petitions.count(judged)
     numerators = {"5.1": counts.procedure, "5.2": counts.on_time, "5.3": counts.satisfied}
     for component, numerator in numerators.items():
-        parts = [petitions.part_of(judged, component, part) for part in ("numerator", "shortfall")]  # type: ignore[arg-type]
+        parts = [petitions.part_of(judged, MEASURES[component], part) for part in PARTS]
         assert [len(part) for part in parts] == [numerator, counts.petitions - numerator]
     assert counts.procedure + counts.staff + counts.other == counts.petitions
     assert counts.satisfied <= counts.on_time

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators import petitions, queries
 from services.indicators.rules.engine import petition_limits
+from services.indicators.rules.measures import MEASURES, Part
 from services.indicators.rules.petitions import Counts, Petition, judge, judged_at, part_of
 from services.ingest.petition_messages import PetitionRow, PushedPetition, row_of
 from services.ingest.petitions import accept_petitions, accept_ratings
@@ -27,6 +28,7 @@ from tests import make
 from tests.make import NOW, moment
 
 PERIODS = [Period.parse(key) for key in ("2026-08", "2026-09", "2026-Q3", "2026-10", "2026-11", "2026")]
+PARTS: tuple[Part, ...] = ("numerator", "shortfall")
 UNITS = ["H31", "H31.135", "H31.136", "H31.16"]
 
 
@@ -102,8 +104,8 @@ async def test_the_list_is_the_figure_for_every_unit_and_period(
                 numerators = {"5.1": counts.procedure, "5.2": counts.on_time, "5.3": counts.satisfied}
                 for component, numerator in numerators.items():
                     items = [
-                        {each.petition.code for each in part_of(judged, component, part)}  # type: ignore[arg-type]
-                        for part in ("numerator", "shortfall")
+                        {each.petition.code for each in part_of(judged, MEASURES[component], part)}
+                        for part in PARTS
                     ]
                     assert [len(part) for part in items] == [numerator, counts.petitions - numerator]
                     assert not items[0] & items[1]

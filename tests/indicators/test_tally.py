@@ -20,7 +20,17 @@ from services.indicators import queries, recount, worker
 from services.indicators.copies import facts_of, unit_tree
 from services.indicators.queries import Scope
 from services.indicators.rules.assess import judge
-from services.indicators.rules.measures import COLUMNS, COUNTS, MEASURES, SUMS, Count, Measure, Part, added
+from services.indicators.rules.measures import (
+    COLUMNS,
+    COUNTS,
+    MEASURES,
+    SUMS,
+    Count,
+    Measure,
+    Part,
+    added,
+    figures_of,
+)
 from services.ingest import service as ingest
 from services.ingest.normalise import Head, Step
 from shared import queue
@@ -285,7 +295,7 @@ class Dossiers(RuleBasedStateMachine):
         """The measures' figures, dossier by dossier."""
         rows = await (await driver(session)).fetch("SELECT code, facts FROM procedure")
         procedures = dict(map(tuple, rows))
-        counts = {c for each in MEASURES.values() for c in (each.numerator, each.denominator)}
+        counts = figures_of("tally")
         found: dict[Count, list[str]] = {count: [] for count in counts}
         for basis, period, unit, procedure, bits in self.judged:
             inside = unit == scope.unit or unit.startswith(scope.unit + ".")
@@ -298,7 +308,7 @@ class Dossiers(RuleBasedStateMachine):
     async def _items_are_the_figure(
         self, session: AsyncSession, scope: Scope, found: dict[Count, int]
     ) -> None:
-        for measure in MEASURES.values():
+        for measure in (each for each in MEASURES.values() if each.origin == "tally"):
             numerator = await self._pages(session, scope, measure, "numerator")
             shortfall = await self._pages(session, scope, measure, "shortfall")
             assert len(numerator) == found[measure.numerator]

@@ -74,12 +74,14 @@ def counts_of(bits: int) -> tuple[int, ...]:
 
 
 Part = Literal["numerator", "shortfall"]
+Origin = Literal["tally", "petitions"]
 
 
 class Count(NamedTuple):
     """A figure: the dossiers of a column of COUNTS, of the procedures that have all of `of` (procedure.facts); for
     procedures that give a result paper the column `with_result` instead, where there is one. `procedures`: not the
-    dossiers are counted but the distinct procedures that have one."""
+    dossiers are counted but the distinct procedures that have one. A measure that is not counted from the tally has
+    columns of its own, of other names."""
 
     column: str
     with_result: str | None = None
@@ -103,16 +105,18 @@ class Count(NamedTuple):
 
 class Measure(NamedTuple):
     """The shortfall is what the denominator has and the numerator has not. period_date: the date by which a subject
-    falls into a period. why: {numerator}, {denominator}, {ratio} in percent, {points}, {max} are filled in."""
+    falls into a period. why: {numerator}, {denominator}, {ratio} in percent, {points}, {max} are filled in. origin:
+    what its figures are counted from (petitions: rules/petitions.py)."""
 
     component: str
     group: str
-    subject: Literal["dossier", "procedure"]
+    subject: Literal["dossier", "procedure", "petition"]
     numerator: Count
     denominator: Count
     period_date: str
     why: str
     why_empty: str
+    origin: Origin = "tally"
 
 
 _MEMBERSHIP = "Tiếp nhận trước khi kỳ kết thúc và chưa kết thúc trước khi kỳ bắt đầu"
@@ -295,6 +299,53 @@ CITIZEN_DATA_PROCEDURES = Measure(
     why_empty="Không có thủ tục nào thuộc diện tính trong kỳ này, nên được {points} trên {max} điểm.",
 )
 
+_FIRST_RECEIPT = "Tiếp nhận lần đầu trong kỳ; chưa tiếp nhận thì theo ngày gửi"
+
+PETITION_ON_TIME = Measure(
+    component="5.2",
+    group="satisfaction",
+    subject="petition",
+    numerator=Count("petitions_on_time"),
+    denominator=Count("petitions"),
+    period_date=_FIRST_RECEIPT,
+    why=(
+        "{numerator} trên {denominator} phản ánh, kiến nghị được xử lý đúng hạn ({ratio} %),"
+        " đạt {points} trên {max} điểm."
+    ),
+    why_empty="Không có phản ánh, kiến nghị nào trong kỳ này, nên được {points} trên {max} điểm.",
+    origin="petitions",
+)
+
+PETITION_SATISFIED = Measure(
+    component="5.3",
+    group="satisfaction",
+    subject="petition",
+    numerator=Count("petitions_satisfied"),
+    denominator=Count("petitions"),
+    period_date=_FIRST_RECEIPT,
+    why=(
+        "{numerator} trên {denominator} phản ánh, kiến nghị không quá hạn, không bị đánh giá không hài lòng và không"
+        " phải gửi lại ({ratio} %), đạt {points} trên {max} điểm."
+    ),
+    why_empty="Không có phản ánh, kiến nghị nào trong kỳ này, nên được {points} trên {max} điểm.",
+    origin="petitions",
+)
+
+PETITION_KINDS = Measure(
+    component="5.1",
+    group="satisfaction",
+    subject="petition",
+    numerator=Count("petitions_on_procedures"),
+    denominator=Count("petitions"),
+    period_date=_FIRST_RECEIPT,
+    why=(
+        "{denominator} phản ánh, kiến nghị trong kỳ: {procedure} về thủ tục hành chính, {staff} về hành vi của cán bộ,"
+        " {other} loại khác. Chỉ để tham khảo, không tính điểm."
+    ),
+    why_empty="Không có phản ánh, kiến nghị nào trong kỳ này.",
+    origin="petitions",
+)
+
 MEASURES: dict[str, Measure] = {
     measure.component: measure
     for measure in (
@@ -310,6 +361,21 @@ MEASURES: dict[str, Measure] = {
         PERSONAL_STORE,
         CITIZEN_DATA,
         CITIZEN_DATA_PROCEDURES,
+        PETITION_ON_TIME,
+        PETITION_SATISFIED,
+        PETITION_KINDS,
     )
 }
 """By component; only what is computed."""
+
+
+def figures_of(origin: Origin) -> tuple[Count, ...]:
+    """The figures of the measures that are counted from one origin, each once."""
+    return tuple(
+        dict.fromkeys(
+            count
+            for measure in MEASURES.values()
+            if measure.origin == origin
+            for count in (measure.numerator, measure.denominator)
+        )
+    )

@@ -3,8 +3,8 @@
 What counts in several components (a dossier on time counts in 2.1 and, where it is not complained of, in 5.4; a result
 file in 4.1 and 4.2) is found by the measures' own conditions: a dossier is given the bits that the numerator asks for
 beyond the denominator, and everything is counted again. So targets, rounding and double counting are those of the
-scores themselves, and a promise is what a recount would give. A component whose subjects are neither dossiers nor
-procedures is taken by its two counts alone.
+scores themselves, and a promise is what a recount would give. A component that is not counted from the tally of
+dossiers is taken by its two counts alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ from typing import NamedTuple
 
 from services.indicators.rules import engine
 from services.indicators.rules.engine import RuleSet, Score
-from services.indicators.rules.measures import MEASURES, Condition, Count, Measure
+from services.indicators.rules.measures import MEASURES, Condition, Count, Measure, figures_of
 from shared.reasons import Bit
 from shared.vocabulary import ProcedureFact
-
-BY_DOSSIER = ("dossier", "procedure")
-"""Subjects that are counted from dossiers."""
 
 
 class Shape(NamedTuple):
@@ -66,14 +63,14 @@ def lifted(shape: Shape, measure: Measure) -> Shape:
 def opportunities(
     shapes: Mapping[Shape, int], other: Mapping[Count, int], rules: RuleSet
 ) -> list[Opportunity]:
-    """The most points per subject first. shapes: dossiers of a unit's period. other: the figures of the measures whose
-    subjects are not counted from dossiers; a measure without one is left out."""
+    """The most points per subject first. shapes: dossiers of a unit's period. other: the figures of the measures that
+    are not counted from the tally; a measure without one is left out."""
     tallied = _Tallied.of(shapes, other)
     measures = [
         each
         for each in MEASURES.values()
         if engine.parameters().components[each.component].scoring[rules.id].scaling != "information"
-        and (each.subject in BY_DOSSIER or {each.numerator, each.denominator} <= other.keys())
+        and (each.origin == "tally" or {each.numerator, each.denominator} <= other.keys())
     ]
     before = _scores(measures, tallied.counts, rules)
     found = [_opportunity(each, shapes, tallied, measures, before, rules) for each in measures]
@@ -90,7 +87,7 @@ def _opportunity(
     before: Mapping[str, Score],
     rules: RuleSet,
 ) -> Opportunity | None:
-    by_dossier = measure.subject in BY_DOSSIER
+    by_dossier = measure.origin == "tally"
     candidates = _candidates(measure, shapes, tallied, measures, before, rules) if by_dossier else []
     n, whole = tallied.counts[measure.numerator], tallied.counts[measure.denominator]
     winnable = sum(amount for _, amount in candidates) if by_dossier else whole - n
@@ -201,14 +198,7 @@ class _Tallied(NamedTuple):
         return counts
 
 
-_COUNTS = tuple(
-    dict.fromkeys(
-        count
-        for measure in MEASURES.values()
-        if measure.subject in BY_DOSSIER
-        for count in (measure.numerator, measure.denominator)
-    )
-)
+_COUNTS = figures_of("tally")
 MASK = int(Bit.DONE)
 """Bits that tell shapes apart; all others are the same to every measure."""
 for _count in _COUNTS:

@@ -20,16 +20,16 @@ How it is read where the words leave it open (none of it is verified):
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
 
 from services.indicators.rules.engine import PetitionLimits
+from services.indicators.rules.measures import Count, Measure, Part, figures_of
 from shared.calendar import TZ, Period, deadline
 from shared.vocabulary import DurationUnit, PetitionKind
 
 Duty: TypeAlias = Literal["refuse", "ask_more", "handle", "publish"]
-Part: TypeAlias = Literal["numerator", "shortfall"]
 _DUTIES: dict[Duty, str] = {
     "refuse": "từ chối",
     "ask_more": "yêu cầu bổ sung",
@@ -64,8 +64,8 @@ class Petition(NamedTuple):
 
 class Judgement(NamedTuple):
     """duty: the first that was late, else the last one there is. end_at: when that was done, None: not yet;
-    deadline_at: until when it had to be. satisfied: 5.3. wake_at: from when on the judgement is another without a
-    message."""
+    deadline_at: until when it had to be, `days` working days after `since`, when it was sent or transferred or (to
+    publish) answered. satisfied: 5.3. wake_at: from when on the judgement is another without a message."""
 
     on_time: bool
     satisfied: bool
@@ -75,6 +75,8 @@ class Judgement(NamedTuple):
     disliked: bool
     repeated: bool
     wake_at: datetime | None
+    days: int
+    since: datetime
 
 
 _INSTANT = timedelta(microseconds=1)
@@ -82,6 +84,8 @@ _INSTANT = timedelta(microseconds=1)
 
 class _Owed(NamedTuple):
     duty: Duty
+    since: datetime
+    days: int
     until: datetime
     done_at: datetime | None
 
@@ -113,6 +117,8 @@ def judge(petition: Petition, limits: PetitionLimits, at: datetime) -> Judgement
         disliked=disliked,
         repeated=repeated,
         wake_at=min(turns, default=None),
+        days=told.days,
+        since=told.since,
     )
 
 
@@ -120,33 +126,40 @@ def _owed(petition: Petition, limits: PetitionLimits, at: datetime) -> list[_Owe
     """What had to be done by whoever has the petition, in order."""
     start = _by(petition.transferred_at, at) or petition.sent_at
     if refused := _by(petition.refused_at, at):
-        return [_Owed("refuse", _until(start, limits.refuse), refused)]
+        return [_owe("refuse", start, limits.refuse, refused)]
     owed: list[_Owed] = []
     asked, received = _by(petition.more_asked_at, at), _by(petition.received_at, at)
     if asked and (received is None or asked <= received):
-        owed.append(_Owed("ask_more", _until(start, limits.ask_more), asked))
+        owed.append(_owe("ask_more", start, limits.ask_more, asked))
     handled = _by(petition.handled_at, at)
-    owed.append(_Owed("handle", _until(start, limits.handle), handled))
+    owed.append(_owe("handle", start, limits.handle, handled))
     if handled:
-        owed.append(_Owed("publish", _until(handled, limits.publish), _by(petition.published_at, at)))
+        owed.append(_owe("publish", handled, limits.publish, _by(petition.published_at, at)))
     return owed
+
+
+def _owe(duty: Duty, since: datetime, days: int, done_at: datetime | None) -> _Owed:
+    return _Owed(duty, since, days, deadline(since, days, DurationUnit.WORKING_DAY), done_at)
 
 
 def _by(moment: datetime | None, at: datetime) -> datetime | None:
     return moment if moment is not None and moment <= at else None
 
 
-def _until(start: datetime, days: int) -> datetime:
-    return deadline(start, days, DurationUnit.WORKING_DAY)
-
-
-def explain(judgement: Judgement) -> str:
-    """Why, in a sentence that an officer can check."""
-    duty, until = _DUTIES[judgement.duty], _told(judgement.deadline_at)
+def explain(petition: Petition, judgement: Judgement) -> str:
+    """Why, in a sentence that an officer can check: which limit, from when on, and what was done when."""
+    duty = _DUTIES[judgement.duty]
+    start = "gửi" if judgement.since == petition.sent_at else "chuyển đến"
+    if judgement.duty == "publish":
+        start = "trả lời"
+    until = (
+        f"hạn {_told(judgement.deadline_at)} ({judgement.days} ngày làm việc từ khi {start},"
+        f" {_told(judgement.since)})"
+    )
     if judgement.end_at is None:
-        told = f"Chưa {duty}, hạn {until}" if judgement.on_time else f"Quá hạn: chưa {duty}, hạn là {until}"
+        told = f"Chưa {duty}, {until}" if judgement.on_time else f"Quá hạn: chưa {duty}, {until}"
     else:
-        done = f"{duty} {_told(judgement.end_at)}, hạn {until}"
+        done = f"{duty} {_told(judgement.end_at)}, {until}"
         told = f"Đúng hạn: {done}" if judgement.on_time else f"Quá hạn: {done}"
     if judgement.disliked:
         told += "; lượt không thích nhiều hơn lượt thích"
@@ -177,6 +190,22 @@ class Counts(NamedTuple):
     staff: int
     other: int
 
+    @property
+    def measured(self) -> dict[Count, int]:
+        """The figures of the measures that are counted from petitions."""
+        return {count: getattr(self, field) for count, field in _FIELDS.items()}
+
+
+NONE = Counts(0, 0, 0, 0, 0, 0)
+_HOLDS: dict[str, tuple[str, Callable[[Judged], bool]]] = {
+    "petitions": ("petitions", lambda each: True),
+    "petitions_on_time": ("on_time", lambda each: each.judgement.on_time),
+    "petitions_satisfied": ("satisfied", lambda each: each.judgement.satisfied),
+    "petitions_on_procedures": ("procedure", lambda each: each.petition.kind == PetitionKind.PROCEDURE),
+}
+"""Column of a measure → the field of Counts that counts it, and which petitions it counts."""
+_FIELDS = {count: _HOLDS[count.column][0] for count in figures_of("petitions")}
+
 
 def count(judged: Iterable[Judged]) -> Counts:
     found = list(judged)
@@ -191,13 +220,8 @@ def count(judged: Iterable[Judged]) -> Counts:
     )
 
 
-def part_of(judged: Iterable[Judged], component: Literal["5.1", "5.2", "5.3"], part: Part) -> list[Judged]:
-    """The petitions behind a figure: their number is the figure. 5.1's numerator are those about procedures (what the
-    portal publishes beside its denominator), its shortfall all others."""
-
-    def holds(each: Judged) -> bool:
-        if component == "5.1":
-            return each.petition.kind == PetitionKind.PROCEDURE
-        return each.judgement.on_time if component == "5.2" else each.judgement.satisfied
-
-    return [each for each in judged if holds(each) == (part == "numerator")]
+def part_of(judged: Iterable[Judged], measure: Measure, part: Part) -> list[Judged]:
+    """The petitions behind a figure of a measure: their number is the figure. 5.1's numerator are those about
+    procedures (what the portal publishes beside its denominator), its shortfall all others."""
+    (_, within), (_, whole) = _HOLDS[measure.numerator.column], _HOLDS[measure.denominator.column]
+    return [each for each in judged if whole(each) and within(each) == (part == "numerator")]
