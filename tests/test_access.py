@@ -87,6 +87,7 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("GET", "/v1/trends"): Expected(query={"from": "2026-08", "to": "2026-08"}),
     ("GET", "/v1/opportunities"): Expected(query={"period": "2026-08"}),
     ("GET", "/v1/near-due"): Expected(),
+    ("GET", "/v1/changes"): Expected(),
     ("GET", "/v1/scoreboard"): Expected(query={"period": "2026-08"}),
     ("GET", "/v1/indicators/{group}"): Expected(path={"group": "progress"}, query={"period": "2026-08"}),
     ("GET", "/v1/indicators/{group}/{component}/procedures"): Expected(

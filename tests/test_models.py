@@ -26,6 +26,8 @@ SMALL = {
     "citizen_rating",
     "decision",
     "decision_row",
+    "figure_day",
+    "figure_day_taken",
     "heartbeat",
     "idempotency_key",
     "import_run",

@@ -21,8 +21,8 @@ RankBy = Literal[
     "satisfaction",
 ]
 
-_UNIT = {"code": "H31.135", "name": "UBND phường Phố Hiến"}
-_PERIOD = {
+UNIT = {"code": "H31.135", "name": "UBND phường Phố Hiến"}
+PERIOD = {
     "key": "2026-08",
     "start": "2026-08-01T00:00:00+07:00",
     "end": "2026-09-01T00:00:00+07:00",
@@ -100,7 +100,7 @@ class ScoreboardView(BaseModel):
     """Departments and communes apart. `ranked_by`: what the ranks stand on; `why` says it in words."""
 
     model_config = example_of(
-        period=_PERIOD,
+        period=PERIOD,
         basis="counted",
         rule_set=_RULE_SET,
         ranked_by="progress",
@@ -115,7 +115,7 @@ class ScoreboardView(BaseModel):
                 "rows": [
                     {
                         "rank": 3,
-                        "unit": _UNIT,
+                        "unit": UNIT,
                         "active": True,
                         "groups": [_GROUP],
                         "total": None,

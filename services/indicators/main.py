@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.indicators import api, boards_api, captures_api
+from services.indicators import api, boards_api, captures_api, changes_api
 from shared import logging
 from shared.app import create_app
 from shared.settings import get_settings
 
-routers = (api.router, boards_api.router, captures_api.router)
+routers = (api.router, boards_api.router, changes_api.router, captures_api.router)
 
 
 def create() -> FastAPI:

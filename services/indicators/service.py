@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.indicators import history
 from services.indicators.copies import facts_of, unit_tree
 from services.indicators.rules.assess import Head, Judged, assess_both
 from services.indicators.rules.measures import COLUMNS, added
@@ -58,6 +59,7 @@ async def assess_codes(
         ],
     )
     await _write(connection, changes)
+    await history.write(connection, _overdue(old, judged, changes), at=now)
     if tally:
         await _add(connection, differences(changes))
     await _write_heads(connection, heads, judged, now, all_counted=tally)
@@ -68,6 +70,19 @@ async def assess_codes(
         if head.wake_at is not None and head.wake_at != heads[code, basis].wake_at
     }
     await queue.enqueue_wake(session, sorted(coming), consumer=Consumer.INDICATORS, now=now)
+
+
+def _overdue(
+    old: Iterable[Row], judged: Mapping[str, Judged], changes: Iterable[Change]
+) -> list[history.OverdueChange]:
+    """Of the dossiers with changed rows: who became overdue, who is it no more."""
+    touched = {(was or row)[0] for was, row in changes}  # type: ignore[index]
+    after = [
+        (code, basis, period, *contribution)
+        for code in touched
+        for (basis, period), contribution in judged[code].stored.items()
+    ]
+    return history.overdue_changes([row for row in old if row[0] in touched], after)
 
 
 async def has_copy(session: AsyncSession, code: str) -> bool:

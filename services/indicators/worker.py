@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from services.indicators import capture_scores, service
+from services.indicators import capture_scores, history, service
 from shared import queue
 from shared.db import create_engine, session_scope
 from shared.settings import Settings
@@ -28,11 +28,16 @@ async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None
 
 
 async def tick(engine: AsyncEngine, now: datetime) -> None:
-    """At a month's first moment (or the first one after a stop): carry the open dossiers in."""
+    """At a month's first moment (or the first one after a stop): carry the open dossiers in. At a day's: keep the
+    figures as they stand."""
     async with session_scope(engine) as session:
         carried = await service.open_period(session, now=now)
     if carried is not None:
         log.info("period opened", carried=carried)
+    async with session_scope(engine) as session:
+        kept = await history.keep_day(session, now=now)
+    if kept is not None:
+        log.info("figures of the day kept", units=kept)
 
 
 async def run(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from shared.models.decision import Decision, DecisionRow
 from shared.models.dossier import Dossier, DossierStep, Presence
 from shared.models.finding import Comparison, Finding, FindingEvent
 from shared.models.heartbeat import Heartbeat
+from shared.models.history import FigureDay, FigureDayTaken, OverdueChange
 from shared.models.idempotency import IdempotencyKey
 from shared.models.import_run import ImportRun
 from shared.models.petition import CitizenRating, Petition
@@ -50,11 +51,14 @@ __all__ = [
     "DecisionRow",
     "Dossier",
     "DossierStep",
+    "FigureDay",
+    "FigureDayTaken",
     "Finding",
     "FindingEvent",
     "Heartbeat",
     "IdempotencyKey",
     "ImportRun",
+    "OverdueChange",
     "PeriodOpened",
     "Petition",
     "Presence",
@@ -79,6 +83,7 @@ DOSSIER_SIZED = frozenset(
         "assessment_period",
         "finding",
         "finding_event",
+        "overdue_change",
     }
 )
 """Tables that grow with the dossiers: each of their unique keys holds `code` (docs/adr: distribution by code)."""
