@@ -48,8 +48,9 @@ class OverdueChange(NamedTuple):
     end_at: datetime | None
 
 
-def overdue_changes(before: Iterable[Row], after: Iterable[Row]) -> list[OverdueChange]:
-    """From all rows of some dossiers before and after a judgement. Pure.
+def overdue_changes(before: Iterable[Row], after: Iterable[Row], *, news_of: str) -> list[OverdueChange]:
+    """From all rows of some dossiers before and after a judgement. Pure. news_of: the first month of which a dossier
+    that was not there before is news; years of history that are loaded today have not become overdue today.
 
     A dossier is overdue where its newest month says so: one that was overdue and is carried into a new month has not
     become so a second time.
@@ -63,6 +64,8 @@ def overdue_changes(before: Iterable[Row], after: Iterable[Row]) -> list[Overdue
             continue
         row = new or old
         assert row is not None
+        if old is None and row[2] < news_of:
+            continue
         period, unit, procedure, bits, reason, end_at, deadline_at = row[2:9]
         if new is None:
             bits = reason = end_at = deadline_at = None

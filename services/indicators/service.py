@@ -59,7 +59,7 @@ async def assess_codes(
         ],
     )
     await _write(connection, changes)
-    await history.write(connection, _overdue(old, judged, changes), at=now)
+    await history.write(connection, _overdue(old, judged, changes, now), at=now)
     if tally:
         await _add(connection, differences(changes))
     await _write_heads(connection, heads, judged, now, all_counted=tally)
@@ -73,7 +73,7 @@ async def assess_codes(
 
 
 def _overdue(
-    old: Iterable[Row], judged: Mapping[str, Judged], changes: Iterable[Change]
+    old: Iterable[Row], judged: Mapping[str, Judged], changes: Iterable[Change], now: datetime
 ) -> list[history.OverdueChange]:
     """Of the dossiers with changed rows: who became overdue, who is it no more."""
     touched = {(was or row)[0] for was, row in changes}  # type: ignore[index]
@@ -82,7 +82,8 @@ def _overdue(
         for code in touched
         for (basis, period), contribution in judged[code].stored.items()
     ]
-    return history.overdue_changes([row for row in old if row[0] in touched], after)
+    month = period_of("month", now).previous().key
+    return history.overdue_changes([row for row in old if row[0] in touched], after, news_of=month)
 
 
 async def has_copy(session: AsyncSession, code: str) -> bool:

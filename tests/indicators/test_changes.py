@@ -161,6 +161,15 @@ async def test_scope_pages_and_bad_input(province: AsyncEngine, settings: Settin
         assert (await http.get("/v1/changes", params={"cursor": "xyz"})).status_code == 422
 
 
+async def test_history_that_is_loaded_today_is_no_news(province: AsyncEngine, settings: Settings) -> None:
+    late = {"status": 9, "finished_at": moment("2026-05-20 10:00"), "received_at": moment("2026-05-04 08:00")}
+    old = head("H31.135-260504-0001", "2026-05-06 17:00", "2026-05-20 10:00", **late)
+    await told(province, NOW, old)
+    async with asking(province, settings) as http:
+        found = (await http.get("/v1/changes", params={"since": "2026-08-07"})).json()
+    assert old.code not in {each["code"] for each in found["items"]}
+
+
 async def test_a_day_is_kept_once_and_old_ones_go(province: AsyncEngine, settings: Settings) -> None:
     async def days() -> list[str]:
         async with session_scope(province) as session:
@@ -214,7 +223,7 @@ def test_the_log_tells_what_is_overdue(states: list[dict[tuple[str, str, str], i
     followed: set[tuple[str, str]] = set()
     before: dict[tuple[str, str, str], int] = {}
     for state in states:
-        for each in overdue_changes(rows(before), rows(state)):
+        for each in overdue_changes(rows(before), rows(state), news_of=""):
             key = (each.code, each.basis)
             assert (key in followed) is not each.overdue, "a change is told once"
             (followed.add if each.overdue else followed.discard)(key)
