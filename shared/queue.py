@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from shared import collecting
 from shared.db import driver, rows_to_columns, session_scope
 from shared.settings import Settings
 from shared.vocabulary import Consumer
@@ -182,12 +183,13 @@ async def work_once(
     """One take in one transaction. Returns the number of codes worked off. Where one of them breaks the work, the
     take is worked off code by code, and only that one is put off."""
     try:
-        async with session_scope(engine) as session:
-            taken = await take(session, consumer=consumer, now=now, limit=limit)
-            if taken.codes:
-                await work(session, taken, now)
-                await finish(session, taken)
-            return len(taken.codes)
+        with collecting.put_off():
+            async with session_scope(engine) as session:
+                taken = await take(session, consumer=consumer, now=now, limit=limit)
+                if taken.codes:
+                    await work(session, taken, now)
+                    await finish(session, taken)
+                return len(taken.codes)
     except Exception as error:
         if not _of_the_work(error):
             raise

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.indicators.plain import judge_plain
 from services.indicators.rules.measures import COLUMNS, COUNTS, SUMS
 from services.indicators.service import assess_codes, not_before_opened
-from shared import queue
+from shared import collecting, queue
 from shared.db import driver
 from shared.vocabulary import Consumer
 
@@ -87,7 +87,8 @@ async def recount(session: AsyncSession, *, now: datetime) -> int:
     plain = await judge_plain(connection, now)
     await queue.enqueue_wake(session, plain.wakes, consumer=Consumer.INDICATORS, now=now)
     for start in range(0, len(plain.left), BATCH):
-        await assess_codes(session, codes=plain.left[start : start + BATCH], now=now, tally=False)
+        with collecting.put_off():
+            await assess_codes(session, codes=plain.left[start : start + BATCH], now=now, tally=False)
     await connection.execute(_COUNT)
     await connection.execute(_REBUILD)
     await connection.execute(_EMPTY)
