@@ -23,6 +23,9 @@ _LAST_SYNCS = text(
     "SELECT s.portal, s.subject, r.finished_at FROM sync_state s JOIN sync_run r ON r.id = s.last_run_id"
     " WHERE r.state = 'done'"
 )
+_LAST_CHECK = text(
+    "SELECT checked_at, drift_cells, drift_dossiers FROM tally_check ORDER BY night DESC LIMIT 1"
+)
 
 WORKERS = ("ingest", Consumer.RECONCILE.value, Consumer.INDICATORS.value)
 
@@ -90,6 +93,13 @@ async def metrics(request: Request, session: Session) -> Response:
     captured = Gauge("chiso_capture_age_seconds", "Since the newest complete capture", registry=registry)
     newest = await session.scalar(text("SELECT max(captured_at) FROM capture WHERE state = 'complete'"))
     captured.set(float("nan") if newest is None else max(0.0, (now - newest).total_seconds()))
+    drift = Gauge("chiso_tally_drift_cells", "Figures that differ from their dossiers", registry=registry)
+    drifted = Gauge("chiso_tally_drift_dossiers", "Dossiers judged otherwise than kept", registry=registry)
+    checked = Gauge("chiso_tally_check_age_seconds", "Since the last self-check", registry=registry)
+    last = (await session.execute(_LAST_CHECK)).first()
+    drift.set(float("nan") if last is None else last.drift_cells)
+    drifted.set(float("nan") if last is None else last.drift_dossiers)
+    checked.set(float("nan") if last is None else max(0.0, (now - last.checked_at).total_seconds()))
     refused = Gauge("chiso_quarantine_items", "Refused items kept", ["door"], registry=registry)
     for door, count in await session.execute(text("SELECT door, count(*) FROM quarantine GROUP BY door")):
         refused.labels(door).set(count)

@@ -39,6 +39,7 @@ SMALL = {
     "sync_run",
     "sync_state",
     "tally",
+    "tally_check",
     "unit",
     "unit_alias",
 }

@@ -17,7 +17,7 @@ from shared.vocabulary import Consumer
 BATCH = 25_000
 """Dossiers of one pass; bounds the memory."""
 
-_AT_LARGE = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL enable_mergejoin = off"
+AT_LARGE = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL enable_mergejoin = off"
 """Whole tables are joined: in memory, and without compiling first."""
 
 _KEY = "basis, period, unit_code, procedure_code"
@@ -82,7 +82,7 @@ async def recount(session: AsyncSession, *, now: datetime) -> int:
     committed."""
     connection = await driver(session)
     await connection.execute("LOCK TABLE assessment IN EXCLUSIVE MODE")
-    await connection.execute(_AT_LARGE)
+    await connection.execute(AT_LARGE)
     now = await not_before_opened(connection, now)
     plain = await judge_plain(connection, now)
     await queue.enqueue_wake(session, plain.wakes, consumer=Consumer.INDICATORS, now=now)

@@ -43,31 +43,24 @@ async def assess_codes(
     the counts are left for the caller to rebuild, who holds the whole table: then no row is locked, and heads are
     written only where they say something new. The session's transaction holds the locks until it ends."""
     connection = await driver(session)
-    heads = await _lock(connection, codes, rows=tally)
+    kept = await _lock(connection, codes, rows=tally)
     # In UTC, as the moments that it is compared with.
     now = (await not_before_opened(connection, now)).astimezone(UTC)
     units = await unit_tree(connection)
     facts = await facts_of(connection, codes)
-    old = await _contributions(connection, codes)
+    old = await contributions(connection, codes)
     judged = {code: assess_both(*each, now, units) for code, each in facts.items()}
-    changes = changed(
-        old,
-        [
-            (code, basis, period, *contribution)
-            for code, each in judged.items()
-            for (basis, period), contribution in each.stored.items()
-        ],
-    )
+    changes = changed(old, rows_of(judged))
     await _write(connection, changes)
     await history.write(connection, _overdue(old, judged, changes, now), at=now)
     if tally:
         await _add(connection, differences(changes))
-    await _write_heads(connection, heads, judged, now, all_counted=tally)
+    await _write_heads(connection, kept, judged, now, all_counted=tally)
     coming = {
         (code, head.wake_at)
         for code, each in judged.items()
         for basis, head in ((_COUNTED, each.counted), (_PROVINCIAL, each.provincial))
-        if head.wake_at is not None and head.wake_at != heads[code, basis].wake_at
+        if head.wake_at is not None and head.wake_at != kept[code, basis].wake_at
     }
     await queue.enqueue_wake(session, sorted(coming), consumer=Consumer.INDICATORS, now=now)
 
@@ -89,6 +82,14 @@ def _overdue(
 async def has_copy(session: AsyncSession, code: str) -> bool:
     """Whether there is a dossier with this very code: somebody may have given one a word that is reserved."""
     return bool(await (await driver(session)).fetchval("SELECT 1 FROM dossier WHERE code = $1 LIMIT 1", code))
+
+
+def rows_of(judged: Mapping[str, Judged]) -> list[Row]:
+    return [
+        (code, basis, period, *contribution)
+        for code, each in judged.items()
+        for (basis, period), contribution in each.stored.items()
+    ]
 
 
 Change = tuple[Row | None, Row | None]
@@ -153,10 +154,14 @@ async def _lock(
         [basis.value for basis in Basis],
         Source.NO_COPY.value,
     )
-    found = await connection.fetch(
-        _HEADS + _LOCKED if rows else _HEADS,
-        codes,
-    )
+    return await heads(connection, codes, locked=rows)
+
+
+async def heads(
+    connection: asyncpg.Connection, codes: Sequence[str], *, locked: bool = False
+) -> dict[tuple[str, str], Head]:
+    """(code, basis) → the head row, where there is one."""
+    found = await connection.fetch(_HEADS + _LOCKED if locked else _HEADS, codes)
     return {(row[0], row[1]): Head(*row[2:]) for row in map(tuple, found)}
 
 
@@ -171,7 +176,7 @@ async def not_before_opened(connection: asyncpg.Connection, now: datetime) -> da
     return now if newest is None else max(now, Period.parse(newest).start)
 
 
-async def _contributions(connection: asyncpg.Connection, codes: Sequence[str]) -> list[Row]:
+async def contributions(connection: asyncpg.Connection, codes: Sequence[str]) -> list[Row]:
     rows = await connection.fetch(
         f"SELECT {_ROW} FROM assessment_period WHERE code = ANY($1::text[])",  # noqa: S608 - column names of ours
         codes,

@@ -4,7 +4,7 @@ Importing this package registers every table on `Record.metadata`; Alembic reads
 """
 
 from shared.models.access import ApiKey
-from shared.models.assessment import Assessment, AssessmentPeriod, PeriodOpened, Tally
+from shared.models.assessment import Assessment, AssessmentPeriod, PeriodOpened, Tally, TallyCheck
 from shared.models.capture import (
     Capture,
     CaptureBody,
@@ -69,6 +69,7 @@ __all__ = [
     "SyncRun",
     "SyncState",
     "Tally",
+    "TallyCheck",
     "Unit",
     "UnitAlias",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -108,3 +108,17 @@ class PeriodOpened(Record):
     period: Mapped[Code] = mapped_column(CODE, primary_key=True)
     opened_at: Mapped[Moment]
     carried: Mapped[int] = mapped_column(BigInteger)
+
+
+class TallyCheck(Record):
+    """What each night's self-check found (services/indicators/self_check.py): cells of the tally and dossiers judged
+    again, and how many of each say something else than they should: none, or there is a fault."""
+
+    __tablename__ = "tally_check"
+
+    night: Mapped[date] = mapped_column(primary_key=True)
+    checked_at: Mapped[Moment]
+    cells: Mapped[int] = mapped_column(BigInteger)
+    drift_cells: Mapped[int] = mapped_column(BigInteger)
+    dossiers: Mapped[int] = mapped_column(BigInteger)
+    drift_dossiers: Mapped[int] = mapped_column(BigInteger)
