@@ -38,6 +38,7 @@ class Bit(IntFlag):
     PAID_ONLINE = 1 << 19  # 3.6
     FEE = 1 << 20  # a price other than 0 was asked (3.5)
     FEE_FREE = 1 << 21  # every price asked was 0 (3.6)
+    COMPLAINED = 1 << 22  # a petition names it, sent before the period's end (5.4)
 
 
 class Source(StrEnum):
@@ -73,6 +74,8 @@ COUNTED = frozenset({Source.NATIONAL, Source.SENT_CONFIRMED, Source.SENT_UNCONFI
 
 RULE_2_1 = "Mô tả công thức tính chỉ số 766, chỉ số 2.1"
 """The document that the sentences cite (its author and force are not verified: indicators.md, head)."""
+
+RULE_5_4 = "Mô tả công thức tính chỉ số 766, chỉ số 5.4"
 
 _SOURCES: dict[Source, tuple[str, str]] = {
     Source.NATIONAL: (
@@ -166,6 +169,23 @@ def explain(reason: str, bits: int, end_at: datetime | None, deadline_at: dateti
         limit=limit,
     )
     return Explanation(sentence, RULE_2_1)
+
+
+def explain_satisfaction(bits: int) -> Explanation:
+    """Whether a dossier counts as satisfying in a period (5.4), and why. Lateness is told by explain()."""
+    reasons = [
+        told
+        for told, holds in (
+            ("không tính được là đúng hạn", not bits & Bit.ON_TIME),
+            ("bị phản ánh, kiến nghị trước khi kỳ kết thúc", bits & Bit.COMPLAINED),
+        )
+        if holds
+    ]
+    sentence = "Tính là hài lòng: đúng hạn và không bị phản ánh, kiến nghị."
+    if reasons:
+        once = " (chỉ trừ một lần)" if len(reasons) > 1 else ""
+        sentence = f"Không tính là hài lòng: {' và '.join(reasons)}{once}."
+    return Explanation(sentence, RULE_5_4)
 
 
 def _clock(moment: datetime) -> str:

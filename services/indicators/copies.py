@@ -39,6 +39,9 @@ _PROCEDURES = """
 SELECT code, max_duration, duration_unit FROM procedure
 WHERE code = ANY($1::text[]) AND max_duration IS NOT NULL AND duration_unit = ANY($2::text[])
 """
+_COMPLAINTS = (
+    "SELECT dossier_code, min(sent_at) FROM petition WHERE dossier_code = ANY($1::text[]) GROUP BY 1"
+)
 _UNITS = "SELECT code, valid_from, valid_to, name, level, successor_code FROM unit"
 _PORTALS = {portal.value: portal for portal in Portal}
 _UNITS_OF_DURATION = {unit.value: unit for unit in DurationUnit}
@@ -80,17 +83,33 @@ async def facts_of(connection: asyncpg.Connection, codes: Sequence[str]) -> dict
     provincial = {code: choose(group, None, Basis.PROVINCIAL) for code, group in copies.items()}
     maxima = await _maxima(connection, [copy for each in (chosen, provincial) for _, copy in each.values()])
     papers = {code: papers_of(group) for code, group in copies.items()}
+    complained = await complaints(connection, codes)
     return {
         code: Both(
-            _facts(*chosen[code], maxima, papers[code]), _facts(*provincial[code], maxima, papers[code])
+            *(
+                _facts(*found[code], maxima, papers[code], complained.get(code))
+                for found in (chosen, provincial)
+            )
         )
         for code in copies
     }
 
 
-def _facts(source: Source, copy: Copy | None, maxima: Mapping[str | None, Duration], papers: int) -> Facts:
+async def complaints(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[str, datetime]:
+    """Dossier → when the first petition that names it was sent, for those of `codes` that one names. A dossier that a
+    petition names, or no longer names, is queued by ingest."""
+    return {row[0]: row[1] for row in await connection.fetch(_COMPLAINTS, codes)}
+
+
+def _facts(
+    source: Source,
+    copy: Copy | None,
+    maxima: Mapping[str | None, Duration],
+    papers: int,
+    complained_at: datetime | None,
+) -> Facts:
     maximum = maxima.get(copy.procedure_code) if copy is not None and copy.due_at is None else None
-    return Facts(source, copy, maximum, papers)
+    return Facts(source, copy, maximum, papers, complained_at)
 
 
 async def _add_steps(connection: asyncpg.Connection, copies: Mapping[str, list[Copy]]) -> None:

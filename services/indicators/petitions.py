@@ -1,5 +1,5 @@
-"""Reads of petitions and of the citizens' monthly ratings: figures of 5.1–5.3, the petitions behind them, and what 5.4
-has to know of a dossier.
+"""Reads of petitions and of the citizens' monthly ratings: figures of 5.1–5.3 and the petitions behind them. What
+5.4 has to know of a dossier is read with its copies (copies.py).
 
 There are some hundred petitions a month in the province, so they need no tally: those of a period are read in one
 query, judged by the pure core and counted on reading (ADR 0013). A reader's process remembers what it judged until a
@@ -150,17 +150,6 @@ def added(found: Figures, petitions: Seen, unit: str) -> Figures:
         as_of=max(times, default=None),
         version=f"{found.version} {petitions.version}",
     )
-
-
-async def complaints(connection: asyncpg.Connection, codes: Sequence[str]) -> dict[str, datetime]:
-    """Dossier → when the first petition that names it was sent, for those of `codes` that one names. 5.4 takes a
-    dossier as complained of in a period where that moment is not after the period's end; which dossiers are disliked
-    is told by no source but the petitions. Ingest queues a dossier anew when a petition on it comes or changes."""
-    rows = await connection.fetch(
-        "SELECT dossier_code, min(sent_at) FROM petition WHERE dossier_code = ANY($1::text[]) GROUP BY 1",
-        codes,
-    )
-    return {row[0]: row[1] for row in rows}
 
 
 class Ratings(NamedTuple):

@@ -46,7 +46,7 @@ _ORIGIN: dict[Source, int] = {
 ORIGINS = int(Bit.FROM_NATIONAL | Bit.FROM_SENT_CONFIRMED | Bit.FROM_SENT_UNCONFIRMED | Bit.FROM_PROVINCIAL)
 """From which copy: by these alone the two bases differ where the copies are alike."""
 _ON_TIME, _DONE, _UNDETERMINED = int(Bit.ON_TIME), int(Bit.DONE), int(Bit.UNDETERMINED)
-_RECEIVED, _ONLINE = int(Bit.RECEIVED), int(Bit.ONLINE)
+_RECEIVED, _ONLINE, _COMPLAINED = int(Bit.RECEIVED), int(Bit.ONLINE), int(Bit.COMPLAINED)
 _BY_MAXIMUM, _WAIT_SUBTRACTED, _HANDLED = int(Bit.BY_MAXIMUM), int(Bit.WAIT_SUBTRACTED), int(Bit.HANDLED)
 
 
@@ -110,6 +110,8 @@ def judge(facts: Facts, period: Period, now: datetime) -> Judgement | None:
         return None
     end = end_of(copy)
     origin = _ORIGIN[facts.source] | _told(facts, copy)
+    if _complained(facts, period.end, now):
+        origin |= _COMPLAINED
     judged = _judge(copy, end, _limit(facts, copy), origin, period, now)
     return judged and _timed(judged, copy, handling_of(copy, end, now), period)
 
@@ -216,9 +218,10 @@ def _course(
     limit, procedure = _limit(facts, copy), copy.procedure_code or ""
     handled = handling_of(copy, end, now)
     contributions: dict[str, Contribution] = {}
-    turns = [at for at in _coming(copy, end) if at > now]
+    turns = [at for at in _coming(facts, copy, end) if at > now]
     result = _result(copy, end, limit, origin) if end is not None and end.known_at <= now else None
     last = now if end is None else min(end.known_at, now)
+    complained = facts.complained_at is not None
     for period in periods_between(max(received, _SINCE_AT), last):
         start, stop = period.bounds
         if result is not None and end is not None and end.known_at < stop:
@@ -229,6 +232,8 @@ def _course(
                 continue
             judged = other
         bits, timed = judged.bits, None
+        if complained and _complained(facts, stop, now):
+            bits |= _COMPLAINED
         if received >= start:
             bits |= _RECEIVED
             if handled is not None:
@@ -352,9 +357,19 @@ def _limit(facts: Facts, copy: Copy) -> _Limit:
         return _Limit(None, False, Reason.NO_MAXIMUM)
 
 
-def _coming(copy: Copy, end: End | None) -> list[datetime]:
+def _complained(facts: Facts, stop: datetime, now: datetime) -> bool:
+    """5.4: whether a petition that names the dossier was sent before the end of a period, as known now. “100 % − (share
+    overdue + share with a petition or dislike)”: which dossiers were disliked no source tells. A dossier that is both
+    late and complained of is taken off once: in the numerator are those that are on time and not complained of."""
+    at = facts.complained_at
+    return at is not None and at < stop and at <= now
+
+
+def _coming(facts: Facts, copy: Copy, end: End | None) -> list[datetime]:
     """Moments of this dossier at which a judgement may change; a message may be up to a day ahead of now."""
     moments = [each.requested_at for each in copy.supplements if each.requested_at is not None]
     if end is not None:
         moments.append(end.known_at)
+    if facts.complained_at is not None:
+        moments.append(facts.complained_at)
     return moments

@@ -62,12 +62,14 @@ class Copy(NamedTuple):
 
 class Facts(NamedTuple):
     """What is judged: the copy that counts (None: none does, source says why) and what belongs to it. papers: bits of
-    shared.reasons.Bit of what the other groups ask (papers_of)."""
+    shared.reasons.Bit of what the other groups ask (papers_of). complained_at: when the first petition that names the
+    dossier was sent."""
 
     source: Source
     copy: Copy | None
     maximum: Duration | None
     papers: int = 0
+    complained_at: datetime | None = None
 
 
 _PAPERS: tuple[tuple[Fact, Bit], ...] = (

@@ -53,6 +53,7 @@ COUNTS: dict[str, Condition] = {
     "fee_asked": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.FEE),
     "fee_not_free": Condition(Bit.MEMBER | Bit.RECEIVED, without=Bit.FEE_FREE),
     "paid_online": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.PAID_ONLINE, without=Bit.FEE_FREE),
+    "satisfied": Condition(Bit.MEMBER | Bit.ON_TIME, without=Bit.COMPLAINED),
 }
 """The columns of `tally` that count, in their order, and what each counts."""
 
@@ -301,6 +302,20 @@ CITIZEN_DATA_PROCEDURES = Measure(
 
 _FIRST_RECEIPT = "Tiếp nhận lần đầu trong kỳ; chưa tiếp nhận thì theo ngày gửi"
 
+DOSSIER_SATISFIED = Measure(
+    component="5.4",
+    group="satisfaction",
+    subject="dossier",
+    numerator=Count("satisfied"),
+    denominator=_MEMBERS,
+    period_date=_MEMBERSHIP,
+    why=(
+        "{numerator} trên {denominator} hồ sơ đúng hạn và không bị phản ánh, kiến nghị ({ratio} %), đạt {points} trên"
+        " {max} điểm. Hồ sơ vừa quá hạn vừa bị phản ánh chỉ trừ một lần."
+    ),
+    why_empty=_NOBODY,
+)
+
 PETITION_ON_TIME = Measure(
     component="5.2",
     group="satisfaction",
@@ -361,6 +376,7 @@ MEASURES: dict[str, Measure] = {
         PERSONAL_STORE,
         CITIZEN_DATA,
         CITIZEN_DATA_PROCEDURES,
+        DOSSIER_SATISFIED,
         PETITION_ON_TIME,
         PETITION_SATISFIED,
         PETITION_KINDS,
