@@ -1,6 +1,6 @@
 """count dossiers complained of
 
-Revises: d41b7e90c6a2
+Revises: 4cfecdcb4f2d
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "243e4dbf6c5b"
-down_revision = "d41b7e90c6a2"
+down_revision = "4cfecdcb4f2d"
 branch_labels = None
 depends_on = None
 

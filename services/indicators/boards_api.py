@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from services.indicators import boards, chances, near_due, petitions, queries, trends
 from services.indicators import boards_answers as answers
+from services.indicators import chances, near_due, petitions, queries, trends, whole
 from services.indicators.answers import period_view
 from services.indicators.api import PeriodText, Reader, UnitCode, json_response, scope_of
 from services.indicators.boards_schemas import Level, NearDueView, RankBy, ScoreboardView
@@ -69,9 +69,9 @@ async def read_scoreboard(
         each: units.standing(each, scope.period.last_day) for each in answers.LEVELS if level in (each, None)
     }
     codes = [code for found in levels.values() for code in found]
-    counted = await boards.figures(session, basis=basis, periods=[scope.period], units=codes)
-    seen = await petitions.seen(session, period=scope.period, now=now, units=units)
-    found = {place: petitions.added(each, seen, place.unit) for place, each in counted.items()}
+    found = await whole.figures_of_all(
+        session, basis=basis, periods=[scope.period], codes=codes, now=now, units=units
+    )
     covered = await coverage.read(session, now=now)
     view = answers.scoreboard(scope, chosen, why, levels, found, rules, covered, units, now)
     # Ranks move with other units' figures, whose versions are not this key's to see: the answer is hashed whole.
@@ -175,9 +175,9 @@ async def read_trends(
     units = await queries.units(session)
     asked = trends.periods(first, last, now)
     scope = scope_of(principal, units, unit, asked[-1].key, basis, now)
-    counted = await boards.figures(session, basis=basis, periods=asked, units=[scope.unit])
-    seen = await petitions.seen_in(session, periods=asked, now=now, units=units)
-    found = {place: petitions.added(each, seen[place.period], place.unit) for place, each in counted.items()}
+    found = await whole.figures_of_all(
+        session, basis=basis, periods=asked, codes=[scope.unit], now=now, units=units
+    )
     view = trends.view(scope, found, asked, units, now)
     etag = etag_for(view.model_dump_json())
     return not_modified(request, etag) or json_response(view, etag)
@@ -203,14 +203,14 @@ async def read_opportunities(
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, basis, now)
     rules = engine.rule_set_for(scope.period)
-    seen = await petitions.seen(session, period=scope.period, now=now, units=units)
-    figures = petitions.added(await queries.figures(session, scope), seen, scope.unit)
+    figures = await whole.figures(session, scope, now=now, units=units)
     name = units.name(scope.unit, scope.period.last_day)
     running = now < scope.period.end
     etag = etag_for("opportunities", *scope.key, name, running, figures.version)
     unchanged = not_modified(request, etag)
     if unchanged is not None:
         return unchanged
+    seen = await petitions.seen(session, period=scope.period, now=now, units=units)
     view = OpportunitiesView(
         unit=UnitView(code=scope.unit, name=name),
         period=period_view(scope.period, now),

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators import capture_answers as answers
 from services.indicators import capture_queries as reading
-from services.indicators import petitions, queries
+from services.indicators import queries, whole
 from services.indicators.answers import coverage_view
 from services.indicators.api import PeriodText, Reader, UnitCode, json_response, scope_of
 from services.indicators.capture_schemas import (
@@ -228,8 +228,7 @@ async def read_comparison(
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, Basis.COUNTED, now)
     rules = engine.rule_set_for(scope.period)
-    seen = await petitions.seen(session, period=scope.period, now=now, units=units)
-    found = petitions.added(await queries.figures(session, scope), seen, scope.unit)
+    found = await whole.figures(session, scope, now=now, units=units)
     covered = await coverage.read(session, now=now)
     head = await reading.newest(session, units.province, scope.period.key)
     published = await _published(session, head, scope)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from services.indicators import changes, history, petitions, queries
+from services.indicators import changes, history, queries, whole
 from services.indicators import changes_schemas as shapes
 from services.indicators.answers import period_view
 from services.indicators.api import PeriodText, Reader, UnitCode, json_response, scope_of
@@ -78,8 +78,7 @@ async def read_changes(
         return csv_response(rows, HEADER, name=f"changes-{local_day(start)}-{scope.unit}")
     before = decode_cursor(cursor, int)[0] if cursor else None
     rules = engine.rule_set_for(scope.period)
-    seen = await petitions.seen(session, period=scope.period, now=now, units=units)
-    figures = petitions.added(await queries.figures(session, scope), seen, scope.unit)
+    figures = await whole.figures(session, scope, now=now, units=units)
     kept = await changes.kept(session, scope, start)
     new, resolved = await changes.count(session, scope, start)
     page = await changes.turned(session, scope, start, overdue=overdue, before=before, limit=limit + 1)

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.indicators import boards, petitions
+from services.indicators import whole
 from services.indicators.copies import unit_tree
 from services.indicators.queries import Figures
 from services.indicators.rules import engine, scoring
@@ -126,9 +126,9 @@ async def keep_day(session: AsyncSession, *, now: datetime) -> int | None:
     units = await unit_tree(connection)
     periods = periods_kept(now)
     codes = sorted({units.province, *(code for level in UnitLevel for code in units.standing(level, day))})
-    counted = await boards.figures(session, basis=Basis.COUNTED, periods=periods, units=codes)
-    seen = await petitions.seen_in(session, periods=periods, now=now, units=units)
-    found = {place: petitions.added(each, seen[place.period], place.unit) for place, each in counted.items()}
+    found = await whole.figures_of_all(
+        session, basis=Basis.COUNTED, periods=periods, codes=codes, now=now, units=units
+    )
     rules = {each.key: engine.rule_set_for(each) for each in periods}
     rows = [
         (

@@ -1,11 +1,11 @@
 """Judges dossiers in bulk for a recount: many share a shape, and one of each shape is judged by the pure core.
 
-A shape is all that a judgement looks at, with the moments replaced by their order: the months of receipt, end and
-appointment, and which of them comes first. What the core says of one dossier holds for all of its shape, with their own
-unit, procedure and moments in the places of its own. The core stays the only place that knows the rules: what SQL
-supposes here (which copy counts, when it ended) is held against what the core says of the shape's dossier. A shape of
-which they differ is left, like every dossier that is not plain, to be judged by itself. That a shape is all that a
-judgement looks at is what tests/indicators/test_plain.py shows.
+A shape is all that a judgement looks at, with the moments replaced by their order: the months of receipt, end,
+appointment and first petition, and which of them comes first. What the core says of one dossier holds for all of its
+shape, with their own unit, procedure and moments in the places of its own. The core stays the only place that knows
+the rules: what SQL supposes here (which copy counts, when it ended) is held against what the core says of the shape's
+dossier. A shape of which they differ is left, like every dossier that is not plain, to be judged by itself. That a
+shape is all that a judgement looks at is what tests/indicators/test_plain.py shows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.vocabulary import TERMINAL, Basis, Portal
 
 _TICK = timedelta(microseconds=1)
 _ENDS = ", ".join(str(int(state)) for state in sorted(TERMINAL))
-_SHAPE = "place, a1, b1, a2, b2, a3, b3, received_in, ended_in, due_in, turn"
+_SHAPE = "place, a1, b1, a2, b2, a3, b3, received_in, ended_in, due_in, turn, complained_in"
 
 # Two numbers hold all that is asked of a copy beside its moments and names, each in the width of its type: 32 bits for
 # a mask, 16 for the state, 13 for the channel. $1: now.
@@ -79,14 +79,18 @@ def _worked(at: str, day: str, sessions: int) -> str:
     return " + ".join([f"{day}.worked", *parts])
 
 
+_COMPLAINED = """
+SELECT dossier_code AS code, min(sent_at) AS complained_at FROM petition WHERE dossier_code IS NOT NULL GROUP BY 1
+"""
 _GATHER = f"""
 CREATE TEMP TABLE gathered ON COMMIT DROP AS
-SELECT g.*,
+SELECT g.code, place, a1, b1, a2, b2, a3, b3, {", ".join(_OWN)}, plain AND coalesce(complained_at <= $1, true) AS plain,
+       coalesce(width_bucket(complained_at, $2::timestamptz[]), -1) AS complained_in,
        CASE WHEN end_at IS NULL THEN -1 ELSE width_bucket(end_at, $2::timestamptz[]) END AS ended_in,
        width_bucket(received_at, $2::timestamptz[]) AS received_in, width_bucket(due_at, $2::timestamptz[]) AS due_in,
        CASE WHEN end_at IS NULL THEN (due_at >= $1)::int
             ELSE ((due_at >= end_at)::int << 1) | ((end_at >= received_at)::int << 2) END AS turn
-  FROM ({_GATHERED}) AS g
+  FROM ({_GATHERED}) AS g LEFT JOIN ({_COMPLAINED}) AS c ON c.code = g.code
 """  # noqa: S608
 
 _HEADS = (

@@ -245,7 +245,7 @@ async def test_the_indicator_set_is_listed_with_its_sources(http: httpx.AsyncCli
     assert [key for key, component in components.items() if component["computed"]] == [
         *("2.1", "2.2", "3.3", "3.5", "3.5b", "3.6"),
         *("4.1", "4.2", "4.3", "4.4", "4.5b", "4.5a", "4.6"),
-        *("5.2", "5.3", "5.1"),
+        *("5.4", "5.2", "5.3", "5.1"),
     ]
     scoring = components["2.1"]["scoring"][0]
     assert (scoring["max"], scoring["formula"]) == ("20", "20 × tử số / mẫu số")

@@ -16,7 +16,7 @@ from services.indicators.rules.assess import BOTH, ORIGINS, Assessment, assess, 
 from services.indicators.rules.facts import Copy, Duration, Facts, Supplement, choose, papers_of
 from services.indicators.rules.units import UnitSpan, UnitTree
 from shared.calendar import TZ, Period, period_keys_of
-from shared.reasons import Bit, Source, explain, explain_source
+from shared.reasons import Bit, Source, explain, explain_satisfaction, explain_source
 from shared.vocabulary import Basis, DurationUnit, Fact, Known, Portal
 from tests.make import ALL_KNOWN, moment
 
@@ -142,7 +142,7 @@ copies = st.builds(
 maxima = st.none() | st.builds(
     Duration, st.sampled_from([Decimal(0), Decimal("0.5"), Decimal(3)]), st.sampled_from(DurationUnit)
 )
-facts = st.builds(Facts, st.just(Source.NATIONAL), copies, maxima)
+facts = st.builds(Facts, st.just(Source.NATIONAL), copies, maxima, complained_at=maybe)
 
 
 @given(facts, moments)
@@ -184,11 +184,12 @@ near = st.builds(  # often alike, in some or in all that is judged
     channel=st.sampled_from([None, 1, 2]),
 )
 papers = st.sampled_from([0, int(Bit.RESULT_LINK | Bit.PAID_ONLINE)])
+complained = st.sampled_from([None, None, moment("2026-08-05 10:00"), moment("2026-09-01 08:00")])
 
 
 @given(
-    st.builds(Facts, sources, near, maxima, papers) | st.just(Facts(Source.ABSENT, None, None)),
-    st.builds(Facts, st.just(Source.PROVINCIAL), near, maxima, papers)
+    st.builds(Facts, sources, near, maxima, papers, complained) | st.just(Facts(Source.ABSENT, None, None)),
+    st.builds(Facts, st.just(Source.PROVINCIAL), near, maxima, papers, complained)
     | st.just(Facts(Source.NO_COPY, None, None)),
     moments,
 )
@@ -335,3 +336,24 @@ def test_who_stands_for_a_unit() -> None:
     assert tree.standing_for(None, day(2026, 12, 31)) == "H31"
     assert tree.standing_for("G09.20", day(2026, 12, 31)) == "G09.20"
     assert ("H31" in tree, "H31.7" in tree) == (True, False)
+
+
+def test_a_dossier_is_complained_of_from_the_period_of_the_petition_on() -> None:
+    """The petition came in September: August's figure knows nothing of it, the year's does; both what is late and what
+    is complained of is not satisfying, and is told once."""
+    now, petition = moment("2026-09-20 08:00"), moment("2026-09-01 00:00")
+    facts = Facts(Source.NATIONAL, BASE._replace(status=4, finished_at=None), None, complained_at=petition)
+    found = {key: each.bits for key, each in assess(facts, now, UNITS).contributions.items()}
+    assert {key for key, bits in found.items() if bits & Bit.COMPLAINED} == {"2026-09", "2026-Q3", "2026"}
+    late = explain_satisfaction(Bit.MEMBER).vi
+    assert late == "Không tính là hài lòng: không tính được là đúng hạn."
+    both = explain_satisfaction(Bit.MEMBER | Bit.COMPLAINED)
+    assert both.vi == (
+        "Không tính là hài lòng: không tính được là đúng hạn và bị phản ánh, kiến nghị trước khi kỳ kết thúc"
+        " (chỉ trừ một lần)."
+    )
+    assert both.citation.endswith("5.4")
+    assert explain_satisfaction(Bit.MEMBER | Bit.ON_TIME).vi.startswith("Tính là hài lòng: đúng hạn")
+    early = assess(facts, petition - timedelta(seconds=1), UNITS)
+    assert early.wake_at is not None
+    assert early.wake_at <= petition, "a petition from a clock that is ahead counts when its time has come"

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators import petitions, queries
+from services.indicators.copies import complaints
 from services.indicators.rules.engine import petition_limits
 from services.indicators.rules.measures import MEASURES, Part
 from services.indicators.rules.petitions import Counts, Petition, judge, judged_at, part_of
@@ -187,7 +188,7 @@ async def test_dossiers_complained_of(session: AsyncSession) -> None:
             petition("P3"),
         ],
     )
-    found = await petitions.complaints(await driver(session), [one, other])
+    found = await complaints(await driver(session), [one, other])
     assert found == {one: moment("2026-08-03 09:00")}
 
 

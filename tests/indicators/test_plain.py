@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import asyncpg
 import hypothesis
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -16,6 +17,7 @@ from services.indicators.rules.facts import LEAST, NEEDED
 from services.indicators.rules.measures import COLUMNS
 from services.indicators.service import assess_codes
 from shared.db import create_engine, driver, session_scope
+from shared.reasons import Bit
 from shared.vocabulary import Portal
 from tests import make
 from tests.conftest import Cluster
@@ -95,7 +97,7 @@ BROKEN = (
     "DELETE FROM assessment_period; DELETE FROM assessment; DELETE FROM tally; DELETE FROM change",
     "UPDATE assessment_period SET bits = bits + 8, end_at = now() WHERE hashtext(code || period) % 3 = 0",
     "DELETE FROM assessment_period WHERE hashtext(code || period) % 3 = 0",
-    "UPDATE assessment_period SET period = '2021' WHERE hashtext(code) % 2 = 0 AND length(period) = 4",
+    "UPDATE assessment_period SET period = '2021' WHERE hashtext(code) % 2 = 0 AND period = '2026'",
     "UPDATE assessment SET source = 'absent', open = NOT open; DELETE FROM assessment WHERE hashtext(code) % 2 = 0",
     "UPDATE tally SET dossiers = dossiers + 7",
 )
@@ -113,12 +115,23 @@ async def state(session: AsyncSession) -> list[list[Any]]:
     return [[tuple(row) for row in await connection.fetch(query)] for query in queries]
 
 
-async def compare(engine: AsyncEngine, drawn: list[Any], broken: str) -> None:
+async def complain(connection: asyncpg.Connection, complaints: list[tuple[int, datetime]]) -> None:
+    await connection.executemany(
+        "INSERT INTO petition (code, kind, dossier_code, unit_via, sent_at, likes, dislikes, version, via, learnt_at)"
+        " VALUES ($1, 'tthc', $2, 'none', $3, 0, 0, $3, 'push', $3)",
+        [(f"P{n}", f"H31.135-260803-{number:04}", at) for n, (number, at) in enumerate(complaints)],
+    )
+
+
+async def compare(
+    engine: AsyncEngine, drawn: list[Any], complaints: list[tuple[int, datetime]], broken: str
+) -> None:
     async with engine.connect() as outer, outer.begin() as undone:
         async with AsyncSession(outer, join_transaction_mode="create_savepoint") as session:
             connection = await driver(session)
             rows = [row for number, each in enumerate(drawn) for row in rows_of(number, each)]
             await connection.executemany(INSERT, rows)
+            await complain(connection, complaints)
             codes = sorted({row[0] for row in rows})
             await assess_codes(session, codes=codes, now=NOW)
             expected = await state(session)
@@ -147,9 +160,13 @@ def test_shapes_say_what_each_dossier_says(cluster: Cluster) -> None:
         @hypothesis.settings(
             max_examples=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
         )
-        @hypothesis.given(st.lists(dossiers, min_size=1, max_size=40), st.sampled_from(BROKEN))
-        def holds(drawn: list[Any], broken: str) -> None:
-            runner.run(compare(engine, drawn, broken))
+        @hypothesis.given(
+            st.lists(dossiers, min_size=1, max_size=40),
+            st.lists(st.tuples(st.integers(0, 40), moments), max_size=20),
+            st.sampled_from(BROKEN),
+        )
+        def holds(drawn: list[Any], complaints: list[tuple[int, datetime]], broken: str) -> None:
+            runner.run(compare(engine, drawn, complaints, broken))
 
         try:
             holds()
@@ -180,10 +197,18 @@ async def test_the_mass_is_judged_by_its_shape(engine: AsyncEngine) -> None:
         connection = await driver(session)
         for number, each in enumerate([*drawn, (running, set(Portal), None, {}, set())]):
             await connection.executemany(INSERT, rows_of(number, each))
+        # One is complained of by now, one will be: that one is judged by itself.
+        await complain(connection, [(7, moment("2026-08-04 10:00")), (8, moment("2026-08-05 10:00"))])
         plain = await judge_plain(connection, NOW)
-        assert (plain.judged, len(plain.left)) == (50, 1)
+        assert (plain.judged, len(plain.left)) == (49, 2)
+        bit = int(Bit.COMPLAINED)
+        complained = await connection.fetch(
+            f"SELECT DISTINCT code, period FROM assessment_period WHERE bits & {bit} <> 0 ORDER BY 2"
+        )
+        assert [row[1] for row in complained] == ["2026", "2026-08", "2026-Q3"]
+        assert {row[0] for row in complained} == {"H31.135-260803-0007"}
         timed = await connection.fetchval(
             "SELECT count(DISTINCT end_at) FROM assessment_period WHERE basis = $1 AND elapsed_seconds > 0",
             "both",
         )
-        assert timed == 50
+        assert timed == 49

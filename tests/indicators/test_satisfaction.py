@@ -149,6 +149,7 @@ async def test_a_petition_that_comes_changes_the_answers(http: httpx.AsyncClient
     paths = (
         "/v1/indicators/satisfaction?period=2026-08&unit=H31.135",
         "/v1/indicators/satisfaction/5.2/items?period=2026-08&unit=H31.135&part=shortfall",
+        "/v1/scoreboard?period=2026-08",
         "/v1/trends?unit=H31.135&from=2026-08&to=2026-08",
         "/v1/opportunities?unit=H31.135&period=2026-08",
         "/v1/comparison?unit=H31.135&period=2026-08",

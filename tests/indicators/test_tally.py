@@ -33,6 +33,8 @@ from services.indicators.rules.measures import (
 )
 from services.ingest import service as ingest
 from services.ingest.normalise import Head, Step
+from services.ingest.petition_messages import PetitionRow
+from services.ingest.petitions import accept_petitions
 from shared import queue
 from shared.calendar import Period, period_of
 from shared.db import create_engine, driver, session_scope
@@ -178,6 +180,33 @@ class Dossiers(RuleBasedStateMachine):
             await ingest.accept(
                 session, portal=portal, via="push", door="test", sender="test", now=self.now, steps=[step]
             )
+
+    @rule(
+        petition=st.sampled_from(["P1", "P2", "P3"]),
+        code=st.sampled_from([*CODES, None]),
+        sent=st.integers(-20, 24 * 12),
+        newer=st.booleans(),
+    )
+    def petition(self, petition: str, code: str | None, sent: int, newer: bool) -> None:
+        """A petition names a dossier, another one, or none any more; before the dossier comes or after; older news of
+        it change nothing."""
+        sent_at = self.now - timedelta(hours=sent)
+        row = PetitionRow(
+            **dict.fromkeys(PetitionRow._fields),  # type: ignore[arg-type]
+        )._replace(
+            code=petition,
+            kind="tthc",
+            dossier_code=code,
+            sent_at=sent_at,
+            likes=0,
+            dislikes=0,
+            version=self.now if newer else sent_at,
+        )
+        self.run(self._petition(row))
+
+    async def _petition(self, row: PetitionRow) -> None:
+        async with self._session() as session:
+            await accept_petitions(session, [row], via="push", door="petitions", sender="test", now=self.now)
 
     @rule(code=st.sampled_from(CODES), found=st.sampled_from([True, False, None]))
     def look_up(self, code: str, found: bool | None) -> None:

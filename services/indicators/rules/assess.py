@@ -166,6 +166,7 @@ def assess_both(on_counted: Facts, on_provincial: Facts, now: datetime, units: U
         and counted(on_provincial, now) is on_provincial.source
         and on_counted.maximum == on_provincial.maximum
         and on_counted.papers == on_provincial.papers
+        and on_counted.complained_at == on_provincial.complained_at
         and a.received_at == b.received_at
         and a.due_at == b.due_at
         and a.unit_code == b.unit_code
