@@ -1,6 +1,6 @@
 """count dossiers complained of
 
-Revises: 4cfecdcb4f2d
+Revises: 1a4b083fa059
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "243e4dbf6c5b"
-down_revision = "4cfecdcb4f2d"
+down_revision = "1a4b083fa059"
 branch_labels = None
 depends_on = None
 
