@@ -11,11 +11,11 @@ from services.indicators.queries import Assessed, Figures, Item, ProcedureTime, 
 from services.indicators.rules import engine, scoring
 from services.indicators.rules.engine import Provenance, RuleSet, Scoring
 from services.indicators.rules.handling import Handling, average, unit_of
-from services.indicators.rules.measures import MEASURES, Measure
+from services.indicators.rules.measures import DOSSIER_SATISFIED, MEASURES, Measure
 from services.indicators.rules.units import UnitTree
 from shared import coverage
 from shared.calendar import Period
-from shared.reasons import COUNTED, Bit, Source, explain, explain_source
+from shared.reasons import COUNTED, Bit, Source, explain, explain_satisfaction, explain_source
 from shared.vocabulary import Basis, Consumer, IndicatorGroup
 
 _RATIO = Decimal("0.000001")
@@ -284,7 +284,8 @@ ITEM_HEADER = (
 PROCEDURE_HEADER = ("Mã thủ tục", "Thủ tục", "Số hồ sơ")
 
 
-def item(each: Item, scope: Scope, units: UnitTree) -> schemas.ItemView:
+def item(each: Item, scope: Scope, units: UnitTree, component: str) -> schemas.ItemView:
+    """component: whose list it is; of 5.4 it is told why the dossier is satisfying or not."""
     took, unit = None, None
     if each.elapsed_seconds is not None and each.working_seconds is not None:
         unit, _ = unit_of(each.duration_unit)
@@ -298,9 +299,10 @@ def item(each: Item, scope: Scope, units: UnitTree) -> schemas.ItemView:
         on_time=bool(each.bits & Bit.ON_TIME),
         done=bool(each.bits & Bit.DONE),
         undetermined=bool(each.bits & Bit.UNDETERMINED),
+        complained=bool(each.bits & Bit.COMPLAINED),
         copy_counted=copy_counted(each.bits),
         reason=each.reason,
-        why=explain(each.reason, each.bits, each.end_at, each.deadline_at).vi,
+        why=_why(each, component),
         end_at=each.end_at,
         deadline_at=each.deadline_at,
         handling_time=took,
@@ -308,9 +310,16 @@ def item(each: Item, scope: Scope, units: UnitTree) -> schemas.ItemView:
     )
 
 
-def item_row(each: Item, scope: Scope, units: UnitTree) -> tuple[object, ...]:
+def _why(each: Item, component: str) -> str:
+    judged = explain(each.reason, each.bits, each.end_at, each.deadline_at).vi
+    if component != DOSSIER_SATISFIED.component:
+        return judged
+    return f"{explain_satisfaction(each.bits).vi} {judged}"
+
+
+def item_row(each: Item, scope: Scope, units: UnitTree, component: str) -> tuple[object, ...]:
     """A row under ITEM_HEADER."""
-    view = item(each, scope, units)
+    view = item(each, scope, units, component)
     return (
         view.code,
         view.unit_code,
@@ -362,6 +371,7 @@ def _dossier_period(row: object) -> schemas.DossierPeriodView:
     values = dict(row)  # type: ignore[call-overload]
     bits = values["bits"]
     told = explain(values["reason"], bits, values["end_at"], values["deadline_at"])
+    satisfaction = explain_satisfaction(bits)
     return schemas.DossierPeriodView(
         component="2.1",
         period=values["period"],
@@ -375,4 +385,10 @@ def _dossier_period(row: object) -> schemas.DossierPeriodView:
         citation=told.citation,
         end_at=values["end_at"],
         deadline_at=values["deadline_at"],
+        satisfaction=schemas.SatisfactionView(
+            satisfied=DOSSIER_SATISFIED.numerator.holds(bits),
+            complained=bool(bits & Bit.COMPLAINED),
+            why=satisfaction.vi,
+            citation=satisfaction.citation,
+        ),
     )

@@ -169,14 +169,16 @@ async def read_items(
             session, scope, measure, part, cursor, limit, etag=etag, csv=csv, found=found
         )
     if csv:
-        rows = _rows(queries.all_items(request.app.state.engine, scope, measure, part), scope, units)
+        rows = _rows(
+            queries.all_items(request.app.state.engine, scope, measure, part), scope, units, component
+        )
         return csv_response(rows, answers.ITEM_HEADER, name=f"{component}-{part}-{scope.period}-{scope.unit}")
     after_unit, after_code = decode_cursor(cursor, str, str) if cursor else ("", "")
     page = await queries.items(session, scope, measure, part, after=(after_unit, after_code), limit=limit + 1)
     more = len(page) > limit
     page = page[:limit]
     view = ItemsView(
-        items=[answers.item(each, scope, units) for each in page],
+        items=[answers.item(each, scope, units, component) for each in page],
         next=encode_cursor(page[-1].unit_code, page[-1].code) if more else None,
         as_of=found.as_of,
     )
@@ -377,10 +379,10 @@ def _check_any(principal: Principal, units: list[str | None]) -> None:
 
 
 async def _rows(
-    found: AsyncIterator[queries.Item], scope: Scope, units: UnitTree
+    found: AsyncIterator[queries.Item], scope: Scope, units: UnitTree, component: str
 ) -> AsyncIterator[tuple[object, ...]]:
     async for each in found:
-        yield answers.item_row(each, scope, units)
+        yield answers.item_row(each, scope, units, component)
 
 
 def json_response(view: BaseModel, etag: str) -> Response:

@@ -263,8 +263,9 @@ class GroupScoreView(BaseModel):
 
 
 class ItemView(BaseModel):
-    """`end_at` null: judged at the period's end, or now while it runs. `handling_time`: from receipt to the result, in
-    the procedure's own unit, where the dossier was received in this period (2.2)."""
+    """`end_at` null: judged at the period's end, or now while it runs. `complained`: a petition names it, sent before
+    the period's end (5.4). `handling_time`: from receipt to the result, in the procedure's own unit, where the dossier
+    was received in this period (2.2)."""
 
     code: str = Field(examples=["H31.135-260803-0012"])
     unit_code: str
@@ -274,6 +275,7 @@ class ItemView(BaseModel):
     on_time: bool
     done: bool
     undetermined: bool
+    complained: bool
     copy_counted: str
     reason: str
     why: str
@@ -310,6 +312,15 @@ class ItemsView(BaseModel):
         return _EXAMPLES["ItemsView"]
 
 
+class SatisfactionView(BaseModel):
+    """Whether the dossier counts as satisfying in the same period (5.4): on time, and no petition names it."""
+
+    satisfied: bool
+    complained: bool
+    why: str
+    citation: str
+
+
 class DossierPeriodView(BaseModel):
     component: str
     period: str
@@ -323,6 +334,7 @@ class DossierPeriodView(BaseModel):
     citation: str
     end_at: Moment | None
     deadline_at: Moment | None
+    satisfaction: SatisfactionView
 
 
 class DossierBasisView(BaseModel):

@@ -14,7 +14,16 @@ from shared import reasons
 from shared.calendar import TZ, local_day
 from shared.db import driver
 from shared.identifiers import parse_dossier_code
-from shared.models import Assessment, AssessmentPeriod, Dossier, DossierStep, Finding, Presence, Unit
+from shared.models import (
+    Assessment,
+    AssessmentPeriod,
+    Dossier,
+    DossierStep,
+    Finding,
+    Petition,
+    Presence,
+    Unit,
+)
 from shared.vocabulary import STATUS_NAMES, DossierStatus, Fact, Known, Portal
 
 
@@ -76,6 +85,9 @@ async def dossier_view(session: AsyncSession, code: str) -> dict[str, Any] | Non
         .where(Finding.subject == "dossier", Finding.code == code)
         .order_by(Finding.opened_at, Finding.kind)
     )
+    petitions = await session.scalars(
+        select(Petition).where(Petition.dossier_code == code).order_by(Petition.sent_at, Petition.code)
+    )
     units = list(
         await session.scalars(
             select(Unit)
@@ -94,6 +106,7 @@ async def dossier_view(session: AsyncSession, code: str) -> dict[str, Any] | Non
         "presence": [_columns(row) for row in presence],
         "indicators": counted,
         "not_counted": [_not_counted(row) for row in heads if row.basis not in bases and row.assessed_at],
+        "petitions": [_columns(row) for row in petitions],
         "findings": [
             {**_columns(row), "id": str(row.id), "sentence": row.evidence.get("sentence", "")}
             for row in findings
@@ -141,12 +154,20 @@ def _copy(row: Dossier, units: Sequence[Unit]) -> dict[str, Any]:
 
 def _counts(row: AssessmentPeriod) -> dict[str, Any]:
     why = reasons.explain(row.reason, row.bits, row.end_at, row.deadline_at)
+    satisfaction = reasons.explain_satisfaction(row.bits)
     return {
         **_columns(row),
         "component": "2.1",
         "on_time": bool(row.bits & reasons.Bit.ON_TIME),
         "sentence": why.vi,
         "citation": why.citation,
+        "satisfaction": {
+            "component": "5.4",
+            "satisfied": row.bits & (reasons.Bit.ON_TIME | reasons.Bit.COMPLAINED) == reasons.Bit.ON_TIME,
+            "complained": bool(row.bits & reasons.Bit.COMPLAINED),
+            "sentence": satisfaction.vi,
+            "citation": satisfaction.citation,
+        },
     }
 
 

@@ -105,6 +105,25 @@ class PresenceView(BaseModel):
     via: str | None
 
 
+class SatisfactionView(BaseModel):
+    """Whether the dossier counts as satisfying in the same period (5.4): on time, and no petition names it."""
+
+    component: str
+    satisfied: bool
+    complained: bool
+    sentence: str
+    citation: str
+
+
+class DossierPetition(BaseModel):
+    """A petition that names the dossier; GET /v1/indicators/satisfaction/5.2/items says how it was handled."""
+
+    code: str
+    kind: str
+    unit_code: str | None
+    sent_at: datetime
+
+
 class CountsView(BaseModel):
     """Whether the dossier counts in a component and a period, and why."""
 
@@ -118,6 +137,7 @@ class CountsView(BaseModel):
     reason: str
     sentence: str
     citation: str
+    satisfaction: SatisfactionView
 
 
 class NotCounted(BaseModel):
@@ -150,4 +170,5 @@ class DossierView(BaseModel):
     presence: list[PresenceView]
     indicators: list[CountsView]
     not_counted: list[NotCounted]
+    petitions: list[DossierPetition]
     findings: list[DossierFinding]

@@ -27,6 +27,7 @@ from shared.settings import Settings
 from shared.vocabulary import Basis, Fact, IndicatorGroup, ProcedureFact, Role, UnitLevel
 from tests import make
 from tests.indicators.test_api import DONE, LATE, store
+from tests.indicators.test_petitions import petition, take
 from tests.make import moment
 
 GROUPS = [group.value for group in IndicatorGroup]
@@ -35,7 +36,8 @@ GROUPS = [group.value for group in IndicatorGroup]
 @pytest.fixture
 async def province(engine: AsyncEngine) -> AsyncEngine:
     """8/2026: H31.135 and H31.137 are half on time, H31.136 wholly, H31.138 not at all; H31.139 has no dossier. H31.130
-    was merged into H31.137 on 15/8. H31.16 has one below it."""
+    was merged into H31.137 on 15/8. H31.16 has one below it. Petitions: one in time and one late of H31.135, one of
+    H31.130, each naming a dossier, and one of nobody."""
     async with session_scope(engine) as session:
         await make.units(session)
         for code in ("H31.137", "H31.138", "H31.139"):
@@ -48,6 +50,19 @@ async def province(engine: AsyncEngine) -> AsyncEngine:
         await session.execute(
             text("UPDATE procedure SET facts = :facts"),
             {"facts": int(ProcedureFact.FEE | ProcedureFact.RESULT | ProcedureFact.PEOPLE)},
+        )
+        answered = {
+            "handled_at": "2026-08-07T08:00:00+07:00",
+            "published_at": "2026-08-07T09:00:00+07:00",
+        }
+        await take(
+            session,
+            [
+                petition("P1", dossier_code="H31.135-260803-0001", **answered),
+                petition("P2", dossier_code="H31.135-260803-0002", kind="staff"),
+                petition("P3", dossier_code="H31.130-260803-0001", unit_code="H31.130"),
+                petition("P4", unit_code=None, **answered),
+            ],
         )
     papers = {
         "channel": 2,

@@ -14,13 +14,15 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.indicators import main
+from services.indicators import main, worker
+from services.ingest import api as ingest_api
 from services.ingest import petitions_api
 from services.ingest.petitions import accept_ratings
 from services.ingest.portals.rating_messages import RatingRow
+from shared import queue
 from shared.db import session_scope
 from shared.settings import Settings
-from shared.vocabulary import Role, UnitLevel
+from shared.vocabulary import Consumer, Role, UnitLevel
 from tests import make
 from tests.indicators.test_api import DONE, LATE, store
 from tests.make import NOW
@@ -56,9 +58,14 @@ async def http(engine: AsyncEngine, settings: Settings) -> AsyncIterator[httpx.A
         make.head("H31.135-260803-0003", **LATE),
         make.head("H31.136-260803-0001", agency_code="H31.136", unit_name=None, **DONE),
     )
-    async with make.client(engine, settings, *main.routers, petitions_api.router, role=Role.CENTRE) as client:
+    routers = (*main.routers, petitions_api.router, ingest_api.router)
+    async with make.client(engine, settings, *routers, role=Role.CENTRE) as client:
         await push(client, *PETITIONS)
         yield client
+
+
+async def drain(engine: AsyncEngine) -> None:
+    await queue.drain(engine, consumer=Consumer.INDICATORS, work=worker.work, now=NOW)
 
 
 async def push(http: httpx.AsyncClient, *items: dict[str, Any]) -> None:
@@ -96,10 +103,9 @@ async def items(http: httpx.AsyncClient, component: str, part: str, **params: st
 async def test_petitions_are_counted_and_scored(http: httpx.AsyncClient) -> None:
     found = await group(http)
     assert {
-        key: (each["numerator"], each["denominator"], each["points"])
-        for key, each in found["by_id"].items()
-        if key != "5.4"
-    } == {"5.2": (4, 6, "4.00"), "5.3": (3, 6, "3.00")}
+        key: (each["numerator"], each["denominator"], each["points"]) for key, each in found["by_id"].items()
+    } == {"5.4": (3, 4, "5.00"), "5.2": (4, 6, "4.00"), "5.3": (3, 6, "3.00")}
+    assert (found["score"], found["not_computed"], found["rating"]) == ("12.00", [], "Trung bình")
     assert found["by_id"]["5.2"]["why"] == (
         "4 trên 6 phản ánh, kiến nghị được xử lý đúng hạn (66,67 %), đạt 4,00 trên 6 điểm."
     )
@@ -107,10 +113,11 @@ async def test_petitions_are_counted_and_scored(http: httpx.AsyncClient) -> None
     assert (kinds["petitions"], kinds["procedure"], kinds["staff"], kinds["other"]) == (6, 3, 2, 1)
     assert kinds["why"].startswith("6 phản ánh, kiến nghị trong kỳ: 3 về thủ tục hành chính, 2 về hành vi")
     none = await group(http, unit="H31.139")
-    assert [(each["ratio"], each["points"]) for key, each in none["by_id"].items() if key != "5.4"] == [
-        (None, "6.00"),
-        (None, "6.00"),
-    ]
+    assert {key: (each["ratio"], each["points"]) for key, each in none["by_id"].items()} == {
+        "5.4": (None, "0.00"),
+        "5.2": (None, "6.00"),
+        "5.3": (None, "6.00"),
+    }
     assert none["by_id"]["5.2"]["why"] == (
         "Không có phản ánh, kiến nghị nào trong kỳ này, nên được 6,00 trên 6 điểm."
     )
@@ -187,6 +194,65 @@ async def test_each_answer_says_the_same_of_petitions(http: httpx.AsyncClient) -
     first = {each["component"]: (each["subject"], each["winnable"], each["first"]) for each in chances}
     assert first["5.2"] == ("petition", 1, ["P2"])
     assert first["5.3"] == ("petition", 2, ["P2", "P3"])
+
+
+async def test_a_dossier_complained_of_is_not_satisfying(
+    http: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    """One in time, one late and one that is not there yet are complained of in August, another one in September."""
+
+    async def points(period: str) -> tuple[int, int, str]:
+        each = (await group(http, unit="H31.135", period=period))["by_id"]["5.4"]
+        return each["numerator"], each["denominator"], each["points"]
+
+    on_time, late, ahead, other = (f"H31.135-260803-{n:04}" for n in (1, 3, 9, 2))
+    assert await points("2026-08") == (2, 3, "4.44"), "full at 90 %"
+    await push(
+        http,
+        {"code": "P11", "unit_code": "H31.135", "kind": "staff", "dossier_code": on_time},
+        {"code": "P12", "unit_code": "H31.136", "kind": "tthc", "dossier_code": late},
+        {"code": "P13", "kind": "tthc", "dossier_code": ahead},
+        {"code": "P14", "kind": "tthc", "dossier_code": other, "sent_at": "2026-09-01T00:00:00+07:00"},
+    )
+    await drain(engine)
+    assert await points("2026-08") == (1, 3, "2.22"), "what is late and complained of is taken off once"
+    assert await points("2026-Q3") == (0, 3, "0.00")
+    await store(engine, make.head(ahead, **DONE))
+    assert await points("2026-08") == (1, 4, "1.67"), "a petition waits for its dossier"
+    short = await items(http, "5.4", "shortfall", unit="H31.135")
+    assert [(each["code"], each["on_time"], each["complained"]) for each in short] == [
+        (on_time, True, True),
+        (late, False, True),
+        (ahead, True, True),
+    ]
+    assert short[0]["why"].startswith(
+        "Không tính là hài lòng: bị phản ánh, kiến nghị trước khi kỳ kết thúc. Tính là đúng hạn: xử lý xong lúc"
+    )
+    assert short[1]["why"].startswith("Không tính là hài lòng: không tính được là đúng hạn và bị phản ánh")
+
+    told = (await http.get(f"/v1/dossiers/{on_time}")).json()
+    assert [(each["code"], each["kind"]) for each in told["petitions"]] == [("P11", "staff")]
+    august = next(each for each in told["indicators"] if each["period"] == "2026-08")
+    assert august["on_time"] is True
+    assert august["satisfaction"] == {
+        "component": "5.4",
+        "satisfied": False,
+        "complained": True,
+        "sentence": "Không tính là hài lòng: bị phản ánh, kiến nghị trước khi kỳ kết thúc.",
+        "citation": "Mô tả công thức tính chỉ số 766, chỉ số 5.4",
+    }
+    assessed = (await http.get(f"/v1/dossiers/{on_time}/assessment")).json()["bases"][0]["periods"]
+    assert {each["satisfaction"]["complained"] for each in assessed} == {True}
+    assert {each["satisfaction"]["satisfied"] for each in assessed} == {False}
+
+    # It named the wrong dossier.
+    await push(
+        http,
+        {"code": "P11", "unit_code": "H31.135", "kind": "staff", "updated_at": "2026-10-01T08:00:00+07:00"},
+    )
+    await drain(engine)
+    assert await points("2026-08") == (2, 4, "3.33")
+    assert (await http.get(f"/v1/dossiers/{on_time}")).json()["petitions"] == []
 
 
 async def test_what_people_thought_stands_beside_it(http: httpx.AsyncClient, engine: AsyncEngine) -> None:
