@@ -43,24 +43,39 @@ class Span(NamedTuple):
     valid_to: date | None
 
 
+class Placed(NamedTuple):
+    """What belongs to another unit now, or was found by another way: copies of dossiers; petitions and ratings."""
+
+    copies: int
+    petitions: int
+
+
 async def unmapped(
     session: AsyncSession, *, within: str, province: str, after: tuple[int, str, str] | None, limit: int
 ) -> list[dict[str, Any]]:
     """Names and codes that no unit is known for, those of the most dossiers first, beyond `after` (dossiers, kind,
-    name). Below the province: those whose dossiers' codes were given out there."""
+    name); names by which only petitions call a unit last. Below the province: those whose dossiers' codes (for
+    petitions: those of the dossiers that they name) were given out there."""
     rows = await (await driver(session)).fetch(
         f"""
         WITH called AS (
           SELECT CASE WHEN unit_name IS NOT NULL THEN 'name' WHEN agency_code IS NOT NULL THEN 'agency_code'
                       ELSE 'dossier_code' END AS kind,
                  coalesce(unit_name, agency_code, split_part(code, '-', 1)) AS name,
-                 code, agency_code, unit_code, received_at
+                 code, NULL AS petition, agency_code, unit_code, received_at
             FROM dossier
            WHERE {_GUESSED} AND version IS NOT NULL
              AND (unit_name IS NOT NULL OR agency_code IS NOT NULL OR (unit_via = 'none' AND code_known))
              AND ($1 = $2 OR unit_code = $1 OR starts_with(unit_code, $1 || '.'))
+          UNION ALL
+          SELECT CASE WHEN unit_name IS NOT NULL THEN 'name' ELSE 'agency_code' END, coalesce(unit_name, agency_code),
+                 NULL, code, agency_code, unit_code, NULL
+            FROM petition
+           WHERE {_GUESSED} AND (unit_name IS NOT NULL OR agency_code IS NOT NULL)
+             AND ($1 = $2 OR unit_code = $1 OR starts_with(unit_code, $1 || '.'))
         ), counted AS (
-          SELECT kind, name, count(DISTINCT code) AS dossiers, min(code) AS example,
+          SELECT kind, name, count(DISTINCT code) AS dossiers, count(petition) AS petitions,
+                 coalesce(min(code), min(petition)) AS example,
                  (array_agg(DISTINCT agency_code) FILTER (WHERE agency_code IS NOT NULL))[1:5] AS agency_codes,
                  CASE WHEN count(DISTINCT unit_code) = 1 AND count(unit_code) = count(*) THEN min(unit_code) END
                    AS guessed_unit_code,
@@ -108,9 +123,9 @@ async def put_alias(
     valid_to: date | None,
     by: str,
     now: datetime,
-) -> tuple[Span, int]:
+) -> tuple[Span, Placed]:
     """Let a name (or a code) mean a unit during a span of days, and resolve again what came before. Returns the span
-    and the number of copies that changed.
+    and how much was placed elsewhere.
 
     Without `valid_from`: from the unit's own first day. An alias of the same name and first day is replaced, whoever
     set it; a pull does not touch what a person has set. Raises Invalid, NotFound for an unknown unit, AliasTaken where
@@ -167,15 +182,15 @@ async def put_alias(
         f"key {by}",
         now,
     )
-    await place_again(session, now=now)
-    return span, await _re_resolve_called(session, connection, [written], {key}, now=now)
+    petitions = await place_again(session, now=now)
+    return span, Placed(await _re_resolve_called(session, connection, [written], {key}, now=now), petitions)
 
 
 async def remove_alias(
     session: AsyncSession, *, name: str, valid_from: date | None, now: datetime
-) -> tuple[list[Span], int]:
+) -> tuple[list[Span], Placed]:
     """Let a name mean nothing any more, in the span that begins at `valid_from` or at all, and resolve again what it
-    had placed. Returns the spans that were there and the number of copies that changed. What a pull says of the name is
+    had placed. Returns the spans that were there and how much was placed elsewhere. What a pull says of the name is
     there again with its next pull: to end a name, set `valid_to`."""
     written = clean(name, "name", limit=NAME_LIMIT)
     key = unit_name_key(written) if written else ""
@@ -188,10 +203,10 @@ async def remove_alias(
         valid_from,
     )
     if not written or not rows:
-        return [], 0
+        return [], Placed(0, 0)
     spans = sorted((Span(*row) for row in rows), key=lambda span: span.valid_from)
-    await place_again(session, now=now)
-    return spans, await _re_resolve_called(session, connection, [written], {key}, now=now)
+    petitions = await place_again(session, now=now)
+    return spans, Placed(await _re_resolve_called(session, connection, [written], {key}, now=now), petitions)
 
 
 async def _is_code(connection: asyncpg.Connection, name: str) -> bool:

@@ -30,14 +30,16 @@ class AliasView(BaseModel):
 
 
 class UnmappedView(BaseModel):
-    """A name or code by which dossiers call a unit, and no unit is known for it. `kind`: a unit's name, an agency's
-    code, or the unit part of dossier codes. `guessed_unit_code`: the unit by whose code all these dossiers were given
-    out, which they count for meanwhile; null: they count under the province only."""
+    """A name or code by which dossiers or petitions call a unit, and no unit is known for it. `kind`: a unit's name, an
+    agency's code, or the unit part of dossier codes. `guessed_unit_code`: the unit by whose code all these dossiers
+    were given out, which they count for meanwhile; null: they count under the province only. `example`: a dossier's
+    code, or a petition's where only petitions use the name. `first_received_at`, `last_received_at`: of dossiers."""
 
     kind: Literal["name", "agency_code", "dossier_code"]
     name: str
     agency_codes: list[str]
     dossiers: int
+    petitions: int
     example: str
     guessed_unit_code: str | None
     first_received_at: datetime | None
@@ -65,7 +67,7 @@ class AliasSet(BaseModel):
 
 class AliasStored(BaseModel):
     """`re_resolved`: copies of dossiers that now belong to another unit, or were found by another way; their findings
-    and figures follow within a moment."""
+    and figures follow within a moment. `petitions_re_resolved`: petitions and monthly ratings, counted at once."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -75,6 +77,7 @@ class AliasStored(BaseModel):
                 "valid_from": "2025-07-01",
                 "valid_to": None,
                 "re_resolved": 412,
+                "petitions_re_resolved": 3,
             }
         }
     )
@@ -83,6 +86,7 @@ class AliasStored(BaseModel):
     valid_from: date
     valid_to: date | None
     re_resolved: int
+    petitions_re_resolved: int
 
 
 class AliasSpan(BaseModel):
@@ -93,7 +97,7 @@ class AliasSpan(BaseModel):
 
 class AliasRemoved(BaseModel):
     """`removed`: the spans that were there, none where the name had no meaning; they can be set again.
-    `re_resolved`: as when an alias is set."""
+    `re_resolved`, `petitions_re_resolved`: as when an alias is set."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -101,9 +105,11 @@ class AliasRemoved(BaseModel):
                 "name": "Bộ phận Một cửa phường Sơn Nam",
                 "removed": [{"unit_code": "H31.136", "valid_from": "2025-07-01", "valid_to": None}],
                 "re_resolved": 412,
+                "petitions_re_resolved": 3,
             }
         }
     )
     name: str
     removed: list[AliasSpan]
     re_resolved: int
+    petitions_re_resolved: int

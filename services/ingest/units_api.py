@@ -51,7 +51,8 @@ async def list_aliases(
     limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100,
     cursor: Annotated[str | None, Query(max_length=2000, description="`next` của trang trước")] = None,
 ) -> Any:
-    """What is unmapped below the province: names on dossiers whose codes were given out there."""
+    """What is unmapped below the province: names on dossiers whose codes were given out there, and on petitions that
+    name such a dossier."""
     within = unit_in_scope(principal, unit)
     province = request.app.state.settings.province_code
     engine = request.app.state.engine
@@ -60,7 +61,7 @@ async def list_aliases(
             header = list(UnmappedView.model_fields)
             return csv_response(_all_unmapped(engine, within, province), header, name="unmapped")
         after = tuple(decode_cursor(cursor, int, str, str)) if cursor else None
-        if after is not None and not 0 < after[0] < 2**63:
+        if after is not None and not 0 <= after[0] < 2**63:
             raise Invalid("Con trỏ trang (cursor) không đúng.", "Not a cursor of ours.", field="cursor")
         items = await naming.unmapped(session, within=within, province=province, after=after, limit=limit)
         following = _after_unmapped(items[-1]) if len(items) == limit else None
@@ -126,7 +127,7 @@ async def put_alias(
     """However it is spelt: case, spaces, signs and "UBND" in front make no difference. The same name and `valid_from`
     again replaces what was there, whoever set it; another span of the name may not share a day with this one (409); a
     unit's own code is no alias (409). What came before is resolved again in the same transaction."""
-    span, changed = await naming.put_alias(
+    span, placed = await naming.put_alias(
         session,
         name=name,
         unit_code=body.unit_code,
@@ -135,7 +136,12 @@ async def put_alias(
         by=principal.key_id,
         now=request.app.state.settings.now(),
     )
-    return AliasStored(name=name, **span._asdict(), re_resolved=changed)
+    return AliasStored(
+        name=name,
+        **span._asdict(),
+        re_resolved=placed.copies,
+        petitions_re_resolved=placed.petitions,
+    )
 
 
 @router.delete(
@@ -155,11 +161,16 @@ async def delete_alias(
 ) -> dict[str, Any]:
     """For a name that was set by mistake; one that is no longer used is given a `valid_to` instead. What it placed is
     resolved again in the same transaction. A name that a portal's list of units tells is back with the next pull."""
-    removed, changed = await naming.remove_alias(
+    removed, placed = await naming.remove_alias(
         session, name=name, valid_from=valid_from, now=request.app.state.settings.now()
     )
     spans = [span._asdict() for span in removed]
     if removed:  # the table keeps no history
         told = [f"{span.unit_code} {span.valid_from}/{span.valid_to or ''}" for span in removed]
         log.info("alias removed", by=principal.key_id, spans=told)
-    return {"name": name, "removed": spans, "re_resolved": changed}
+    return {
+        "name": name,
+        "removed": spans,
+        "re_resolved": placed.copies,
+        "petitions_re_resolved": placed.petitions,
+    }

@@ -20,6 +20,8 @@ from shared.db import driver, session_scope
 from shared.settings import Settings
 from shared.vocabulary import Portal, Role, UnitLevel
 from tests import make
+from tests.indicators.test_petitions import petition
+from tests.indicators.test_petitions import take as take_petitions
 from tests.make import NOW, moment
 
 WINDOW = "Bộ phận Một cửa Sơn Nam"
@@ -121,6 +123,7 @@ async def test_an_alias_resolves_what_came_before(http: httpx.AsyncClient, engin
         "valid_from": "2025-07-01",
         "valid_to": None,
         "re_resolved": 3,
+        "petitions_re_resolved": 0,
     }
     by_alias = "SELECT code FROM dossier WHERE unit_via = 'alias' AND unit_code = 'H31.136' ORDER BY 1"
     assert await rows(engine, by_alias) == [
@@ -146,6 +149,50 @@ async def test_an_alias_resolves_what_came_before(http: httpx.AsyncClient, engin
     mine = next(item for item in listed if item["name"] == WINDOW)
     assert mine["unit_code"] == "H31.16"
     assert mine["source"].startswith("key k")
+
+
+async def test_petitions_call_units_by_names_too(http: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    """Of two that say a name that dossiers say as well, one has a dossier's code to guess by; one name is on petitions
+    only; one says no name."""
+
+    async def placed() -> list[Any]:
+        return await rows(engine, "SELECT code, unit_code, unit_via FROM petition ORDER BY code")
+
+    told = {"agency_code": None, "unit_name": WINDOW, "version": NOW}
+    base = petition()
+    async with session_scope(engine) as session:
+        await take_petitions(
+            session,
+            [
+                base._replace(**told, code="P1", dossier_code="H31.135-260801-0001"),
+                base._replace(**told, code="P2"),
+                base._replace(code="P3", agency_code=None, unit_name="Tổ một cửa lưu động"),
+                base._replace(code="P4", agency_code=None),
+            ],
+        )
+    before = await placed()
+    assert before[:2] == [("P1", "H31.135", "dossier_code"), ("P2", None, "none")]
+    found = (await http.get("/v1/unit-aliases", params={"unmapped": True})).json()["items"]
+    counts = {item["name"]: (item["dossiers"], item["petitions"], item["example"]) for item in found}
+    assert counts[WINDOW] == (2, 2, "H31.135-260801-0001")
+    assert counts["Tổ một cửa lưu động"] == (0, 1, "P3")
+    assert found[-1]["name"] == "Tổ một cửa lưu động"
+    assert len(found) == 5
+    pages, cursor = [], None
+    while cursor or not pages:
+        asked = {"unmapped": True, "limit": 1} | ({"cursor": cursor} if cursor else {})
+        answer = (await http.get("/v1/unit-aliases", params=asked)).json()
+        pages += answer["items"]
+        if (cursor := answer["next"]) is None:
+            break
+    assert pages == found
+
+    answer = (await http.put(f"/v1/unit-aliases/{WINDOW}", json={"unit_code": "H31.136"})).json()
+    assert (answer["re_resolved"], answer["petitions_re_resolved"]) == (3, 2)
+    assert (await placed())[:2] == [("P1", "H31.136", "alias"), ("P2", "H31.136", "alias")]
+    removed = (await http.delete(f"/v1/unit-aliases/{WINDOW}")).json()
+    assert removed["petitions_re_resolved"] == 2
+    assert await placed() == before
 
 
 async def test_an_alias_that_is_removed_is_as_if_it_had_never_been(
