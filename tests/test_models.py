@@ -36,6 +36,7 @@ SMALL = {
     "procedure",
     "push_receipt",
     "quarantine",
+    "reporting_count",
     "sync_run",
     "sync_state",
     "tally",

@@ -28,6 +28,7 @@ from shared.models.procedure import Procedure
 from shared.models.push import PushReceipt
 from shared.models.quarantine import Quarantine
 from shared.models.record import Record
+from shared.models.reporting_count import ReportingCount
 from shared.models.sync import SyncRun, SyncState
 from shared.models.unit import Unit, UnitAlias
 
@@ -66,6 +67,7 @@ __all__ = [
     "PushReceipt",
     "Quarantine",
     "Record",
+    "ReportingCount",
     "SyncRun",
     "SyncState",
     "Tally",

@@ -96,6 +96,7 @@ class Tally(Record):
     fee_not_free: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     paid_online: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     satisfied: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    synced: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     elapsed_seconds: Mapped[int] = mapped_column(BigInteger)
     working_seconds: Mapped[int] = mapped_column(BigInteger)
     changed_at: Mapped[Moment]

@@ -23,7 +23,9 @@ class Procedure(Record):
     it was made public, by the record or (`_observed`) by our first sighting of it as public, the latest day that it
     can be; null while it is not. It begins anew after the nation has shown the procedure as not public, or not listed
     it, and where another decision publishes it. `decided_on`: date of the decision that published it (LayQDCB);
-    `effective_on`: the latest effective date of its legal bases.
+    `effective_on`: the latest effective date of its legal bases. Both days of the proposal to publish, where the record
+    carries it (reporting-api.md §14), go before LayQDCB and our sighting.
+    `performers`: who carries it out, as the record names them: unit codes, or else names as comparison keys.
     `max_duration` / `duration_unit`: the longest duration over the record's channels, null where it tells none.
     """
 
@@ -43,6 +45,7 @@ class Procedure(Record):
     public_since_observed: Mapped[bool] = mapped_column(server_default=text("false"))
     decided_on: Mapped[date | None]
     effective_on: Mapped[date | None]
+    performers: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     max_duration: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
     duration_unit: Mapped[str | None]
     listed_at: Mapped[datetime | None]

@@ -54,6 +54,7 @@ COUNTS: dict[str, Condition] = {
     "fee_not_free": Condition(Bit.MEMBER | Bit.RECEIVED, without=Bit.FEE_FREE),
     "paid_online": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.PAID_ONLINE, without=Bit.FEE_FREE),
     "satisfied": Condition(Bit.MEMBER | Bit.ON_TIME, without=Bit.COMPLAINED),
+    "synced": Condition(Bit.MEMBER | Bit.RECEIVED, without=Bit.FROM_SENT_UNCONFIRMED),
 }
 """The columns of `tally` that count, in their order, and what each counts."""
 
