@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from services.indicators import schemas
 from services.indicators.queries import Assessed, Figures, Item, ProcedureTime, Scope, percent
 from services.indicators.rules import engine, scoring
+from services.indicators.rules.catalogue import Judged
 from services.indicators.rules.engine import Provenance, RuleSet, Scoring
 from services.indicators.rules.handling import Handling, average, unit_of
 from services.indicators.rules.measures import DOSSIER_SATISFIED, MEASURES, Measure
@@ -55,6 +56,7 @@ def _component(component: engine.Component) -> schemas.ComponentView:
         numerator=component.numerator,
         denominator=component.denominator,
         computed=component.computed,
+        inherited=component.inherited,
         counting=provenance(component.counting),
         scoring=[_scoring(key, each) for key, each in component.scoring.items()],
     )
@@ -67,6 +69,7 @@ def _scoring(key: str, each: Scoring) -> schemas.ScoringView:
         scaling=each.scaling,
         target=each.target,
         empty=each.empty,
+        not_at=sorted(each.not_at),
         formula=each.formula,
         provenance=provenance(each.provenance),
     )
@@ -95,7 +98,7 @@ def group_score(
 ) -> schemas.GroupScoreView:
     """One group of one unit: each measure scored, the group as their sum (indicators.md §4.1)."""
     described = engine.parameters()
-    scored, absent, points = scoring.score_group(group, found.measured, rules)
+    scored, absent, points, inapplicable = scoring.score_group(group, found.measured, rules, found.level)
     views = [
         _given(component, score, rules) if measure is None else _score_view(measure, score, rules, found)
         for component, measure, score in scored
@@ -118,9 +121,21 @@ def group_score(
                 id=component.id,
                 name=component.name,
                 max=component.scoring[rules.id].max,
-                why=component.counting.note or "Chưa có dữ liệu để đếm thành phần này.",
+                why=found.uncounted.get(component.id)
+                or component.counting.note
+                or "Chưa có dữ liệu để đếm thành phần này.",
             )
             for component in absent
+        ],
+        not_applicable=[
+            schemas.NotApplicableView(
+                id=component.id,
+                name=component.name,
+                max=component.scoring[rules.id].max,
+                why=component.scoring[rules.id].provenance.note or "Cấp của đơn vị không có thành phần này.",
+                provenance=provenance(component.scoring[rules.id].provenance),
+            )
+            for component in inapplicable
         ],
         counts=schemas.CountsView(
             dossiers=counts["dossiers"],
@@ -197,7 +212,7 @@ def _score_view(measure: Measure, score: engine.Score, rules: RuleSet, found: Fi
         ratio="" if score.ratio is None else vietnamese(percent(score.ratio)),
         points="–" if score.points is None else vietnamese(score.points),
         max=vietnamese(score.max),
-    )
+    ) + found.remarks.get(component.id, "")
     return schemas.ScoreView(
         id=component.id,
         name=component.name,
@@ -282,6 +297,18 @@ ITEM_HEADER = (
 
 
 PROCEDURE_HEADER = ("Mã thủ tục", "Thủ tục", "Số hồ sơ")
+LISTED_HEADER = ("Mã thủ tục", "Thủ tục", "Vì sao", "Ngày do hệ thống quan sát")
+
+
+def listed(each: Judged) -> schemas.ProcedureItemView:
+    """A procedure behind a figure of the catalogue."""
+    return schemas.ProcedureItemView(
+        code=each.listed.code,
+        name=each.listed.name,
+        dossiers=None,
+        why=each.why or None,
+        observed=each.observed,
+    )
 
 
 def item(each: Item, scope: Scope, units: UnitTree, component: str) -> schemas.ItemView:

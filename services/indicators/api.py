@@ -10,10 +10,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from services.indicators import answers, petition_answers, petitions, queries
+from services.indicators import answers, catalogue, petition_answers, petitions, queries
 from services.indicators.petition_schemas import PetitionItemsView, PetitionItemView
 from services.indicators.queries import Scope
 from services.indicators.rules import engine
+from services.indicators.rules.catalogue import Judged
+from services.indicators.rules.catalogue import part_of as part_of_catalogue
 from services.indicators.rules.measures import AVERAGE_TIME, MEASURES, Measure, Part
 from services.indicators.rules.petitions import part_of
 from services.indicators.rules.units import UnitTree
@@ -107,6 +109,8 @@ async def read_group(
         found = petitions.added(found, seen, scope.unit)
         ratings = await petitions.ratings(session, unit=scope.unit, period=scope.period, units=units)
         told = petition_answers.kinds(seen.counts(scope.unit), ratings, rules)
+    if any(measure.origin == "catalogue" for measure in measures):
+        found = catalogue.added(found, await catalogue.seen(session, units=units), scope, units)
     covered = await coverage.read(session, now=now)
     handling = None
     if any(measure is AVERAGE_TIME for measure in measures):
@@ -156,6 +160,11 @@ async def read_items(
     if measure.origin == "petitions":
         seen = await petitions.seen(session, period=scope.period, now=now, units=units)
         found = petitions.added(found, seen, scope.unit)
+    listed = None
+    if measure.origin == "catalogue":
+        listed = await catalogue.seen(session, units=units)
+        found = catalogue.added(found, listed, scope, units)
+        _check_counted(found, measure, scope)
     names = await queries.names_version(session)
     csv = wants_csv(request)
     etag = etag_for(*scope.key, component, part, cursor, limit, csv, found.version, names)
@@ -164,6 +173,8 @@ async def read_items(
         return unchanged
     if seen is not None:
         return _petitions(seen, scope, measure, part, units, cursor, limit, etag=etag, csv=csv)
+    if listed is not None:
+        return _listed(listed, scope, measure, part, cursor, limit, etag=etag, csv=csv, found=found)
     if measure.subject == "procedure":
         return await _procedures(
             session, scope, measure, part, cursor, limit, etag=etag, csv=csv, found=found
@@ -306,6 +317,53 @@ def _petitions(
 async def _petition_rows(found: list[PetitionItemView]) -> AsyncIterator[tuple[object, ...]]:
     for each in found:
         yield petition_answers.row(each)
+
+
+def _listed(
+    seen: catalogue.Seen,
+    scope: Scope,
+    measure: Measure,
+    part: Part,
+    cursor: str | None,
+    limit: int,
+    *,
+    etag: str,
+    csv: bool,
+    found: queries.Figures,
+) -> Response:
+    """As read_items, of a figure that is counted from the catalogue: the procedures that were counted."""
+    behind = part_of_catalogue(catalogue.behind(seen, measure, found, scope), part)
+    if csv:
+        name = f"{measure.component}-{part}-{scope.period}-{scope.unit}"
+        return csv_response(_listed_rows(behind), answers.LISTED_HEADER, name=name)
+    after = decode_cursor(cursor, str)[0] if cursor else ""
+    behind = [each for each in behind if each.listed.code > after]
+    page = behind[:limit]
+    view = ProcedureItemsView(
+        items=[answers.listed(each) for each in page],
+        next=encode_cursor(page[-1].listed.code) if len(behind) > limit else None,
+        as_of=found.as_of,
+    )
+    return json_response(view, etag)
+
+
+async def _listed_rows(found: list[Judged]) -> AsyncIterator[tuple[object, ...]]:
+    for each in found:
+        view = answers.listed(each)
+        yield view.code, view.name, view.why, "có" if view.observed else "không"
+
+
+def _check_counted(found: queries.Figures, measure: Measure, scope: Scope) -> None:
+    """Raises NotFound where the unit has no such figure, with the reason."""
+    component = engine.parameters().components[measure.component]
+    if found.level in component.scoring[engine.rule_set_for(scope.period).id].not_at:
+        raise NotFound(
+            f"Đơn vị cấp này không có thành phần {component.id}.",
+            f"units of this level do not have {component.id}",
+            field="component",
+        )
+    if why := found.uncounted.get(component.id):
+        raise NotFound(why, f"{component.id} cannot be computed for this unit", field="component")
 
 
 async def _procedure_rows(found: list[queries.ProcedureItem]) -> AsyncIterator[tuple[object, ...]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.indicators.queries import MEASURED, OF_BASIS, OF_COUNTED, Figures, measured_sql
+from services.indicators.queries import MEASURED, OF_BASIS, OF_COUNTED, USED, Figures, measured_sql
 from services.indicators.rules.assess import BOTH
 from shared.calendar import Period
 from shared.db import driver
@@ -20,7 +20,7 @@ COUNTED = (
 """What stands beside the scores."""
 
 _COLUMNS = sorted(
-    {*COUNTED}
+    {*COUNTED, "online"}
     | {count.column for count in MEASURED}
     | {count.with_result for count in MEASURED if count.with_result}
 )
@@ -28,7 +28,7 @@ _COLUMNS = sorted(
 # the subtree: one row for each unit, period and procedure first.
 _FIGURES = f"""
 SELECT u.unit, t.period, {", ".join(f"sum(t.{column})::bigint" for column in COUNTED)},
-       {", ".join(measured_sql(count) for count in MEASURED)}, max(t.as_of)
+       {", ".join(measured_sql(count) for count in MEASURED)}, {USED}, max(t.as_of)
 FROM unnest($3::text[]) AS u(unit) CROSS JOIN LATERAL (
      SELECT period, procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in _COLUMNS)},
             max(changed_at) AS as_of
@@ -63,8 +63,8 @@ async def figures(
             column: 0 if column in zero else value for column, value in zip(COUNTED, values, strict=False)
         }
         measured = dict(zip(MEASURED, values[len(COUNTED) :], strict=False))
-        as_of = values[-1]
-        found[Place(unit, key)] = Figures(counts, measured, as_of, "")
+        used, as_of = values[-2:]
+        found[Place(unit, key)] = Figures(counts, measured, as_of, "", frozenset(used))
     return found
 
 

@@ -29,17 +29,18 @@ WHOLE = Decimal(100)
 """The groups' maxima sum to it (engine checks)."""
 
 
-def rank_by(asked: shapes.RankBy | None, rules: RuleSet) -> tuple[shapes.RankBy, str]:
-    """What the ranks stand on, and why in words. Invalid(field="by"): asked for what has no points in this version."""
-    found = scoring.complete(rules)
-    missing = [group for group, whole in found.items() if not whole]
-    possible = [group.value for group, whole in found.items() if whole]
+def rank_by(asked: shapes.RankBy | None, whole: Mapping[IndicatorGroup, bool]) -> tuple[shapes.RankBy, str]:
+    """What the ranks stand on, and why in words. whole: group → whether all units that have dossiers have points in it.
+    Invalid(field="by"): asked for what some have no points in."""
+    missing = [group for group, each in whole.items() if not each]
+    possible = [group.value for group, each in whole.items() if each]
     possible += [] if missing else ["total"]
     chosen = asked or ("progress" if missing else "total")
     if chosen not in possible:
         raise Invalid(
-            f"Chưa xếp hạng được theo «{chosen}» vì có thành phần chưa được tính; có: {', '.join(possible)}.",
-            f"nothing to rank by {chosen}: a component is not computed; there are: {', '.join(possible)}",
+            f"Chưa xếp hạng được theo «{chosen}» vì có đơn vị mà một thành phần chưa được tính; có:"
+            f" {', '.join(possible)}.",
+            f"nothing to rank by {chosen}: a component is not computed for all units; there are: {', '.join(possible)}",
             field="by",
         )
     if chosen == "total":
@@ -52,8 +53,7 @@ def rank_by(asked: shapes.RankBy | None, rules: RuleSet) -> tuple[shapes.RankBy,
 
 def scoreboard(
     scope: Scope,
-    by: shapes.RankBy,
-    why: str,
+    asked: shapes.RankBy | None,
     levels: Mapping[shapes.Level, list[str]],
     found: Mapping[Place, Figures],
     rules: RuleSet,
@@ -61,20 +61,28 @@ def scoreboard(
     units: UnitTree,
     now: datetime,
 ) -> shapes.ScoreboardView:
-    """levels: the units of each board. All of a level are ranked; the rows are those within the scope's unit."""
+    """levels: the units of each board. All of a level are ranked; the rows are those within the scope's unit. asked:
+    as rank_by, which may raise."""
     period = scope.period
     boards: list[shapes.BoardView] = []
     shown: dict[str, Figures] = {}
+    every = {code: found[Place(code, period.key)] for codes in levels.values() for code in codes}
+    scored = {
+        code: scoring.score_groups(figures.measured, rules, figures.level) for code, figures in every.items()
+    }
+    active = [code for code, figures in every.items() if figures.counts["dossiers"]]
+    whole = {
+        group: counted and all(scored[code][group].points is not None for code in active)
+        for group, counted in scoring.complete(rules).items()
+    }
+    by, why = rank_by(asked, whole)
     for level, codes in levels.items():
-        scored: dict[str, Mapping[IndicatorGroup, GroupScored]] = {}
         points: dict[str, Decimal] = {}
         for code in codes:
-            figures = found[Place(code, period.key)]
-            scored[code] = scoring.score_groups(figures.measured, rules)
             reached = (
                 scoring.total(scored[code]) if by == "total" else scored[code][IndicatorGroup(by)].points
             )
-            if reached is not None and figures.counts["dossiers"]:
+            if reached is not None and every[code].counts["dossiers"]:
                 points[code] = reached
         places = ranks(points)
         inside = {code: found[Place(code, period.key)] for code in codes if is_within(code, scope.unit)}
@@ -104,7 +112,7 @@ def scoreboard(
         rule_set=answers.rule_set(rules),
         ranked_by=by,
         why=why,
-        missing=[group for group, whole in scoring.complete(rules).items() if not whole],
+        missing=[group for group, each in whole.items() if not each],
         boards=boards,
         coverage=answers.coverage_view(scope, together(apart), covered, now),
         as_of=as_of,

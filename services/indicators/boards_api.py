@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from services.indicators import boards_answers as answers
-from services.indicators import chances, near_due, petitions, queries, trends, whole
+from services.indicators import catalogue, chances, near_due, petitions, queries, trends, whole
 from services.indicators.answers import period_view
 from services.indicators.api import PeriodText, Reader, UnitCode, json_response, scope_of
 from services.indicators.boards_schemas import Level, NearDueView, RankBy, ScoreboardView
@@ -64,7 +64,6 @@ async def read_scoreboard(
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, basis, now)
     rules = engine.rule_set_for(scope.period)
-    chosen, why = answers.rank_by(by, rules)
     levels = {
         each: units.standing(each, scope.period.last_day) for each in answers.LEVELS if level in (each, None)
     }
@@ -73,7 +72,7 @@ async def read_scoreboard(
         session, basis=basis, periods=[scope.period], codes=codes, now=now, units=units
     )
     covered = await coverage.read(session, now=now)
-    view = answers.scoreboard(scope, chosen, why, levels, found, rules, covered, units, now)
+    view = answers.scoreboard(scope, by, levels, found, rules, covered, units, now)
     # Ranks move with other units' figures, whose versions are not this key's to see: the answer is hashed whole.
     etag = etag_for(wants_csv(request), view.model_dump_json())
     unchanged = not_modified(request, etag)
@@ -211,12 +210,13 @@ async def read_opportunities(
     if unchanged is not None:
         return unchanged
     seen = await petitions.seen(session, period=scope.period, now=now, units=units)
+    listed = await catalogue.seen(session, units=units)
     view = OpportunitiesView(
         unit=UnitView(code=scope.unit, name=name),
         period=period_view(scope.period, now),
         basis=basis,
         rule_set=rules.id,
-        items=await chances.found(session, scope, figures, seen, rules),
+        items=await chances.found(session, scope, figures, seen, listed, rules, province=units.province),
         as_of=figures.as_of,
     )
     return json_response(view, etag)

@@ -136,7 +136,9 @@ class ScoreboardView(BaseModel):
     rule_set: RuleSetView
     ranked_by: RankBy
     why: str
-    missing: list[IndicatorGroup] = Field(description="Groups of which a component is not computed")
+    missing: list[IndicatorGroup] = Field(
+        description="Groups in which a component is not computed for a unit that has dossiers"
+    )
     boards: list[BoardView]
     coverage: CoverageView
     as_of: Moment | None

@@ -220,8 +220,10 @@ def compared_group(
     ours: GroupScored,
     counts: Mapping[str, tuple[int, int]],
     explained: Mapping[str, list[schemas.ExplanationView]],
+    uncounted: Mapping[str, str],
 ) -> schemas.ComparedGroupView:
-    """`published`: by the portal's codes; `counts`: ours, by component; `explained`: by component."""
+    """`published`: by the portal's codes; `counts`: ours, by component; `explained`: by component; `uncounted`: why a
+    component cannot be told."""
     described = engine.parameters().groups[group]
     scored = {each.component.id: each for each in ours.scored}
     absent = {each.id: each for each in ours.absent}
@@ -232,6 +234,7 @@ def compared_group(
             scored.get(component.id),
             counts.get(component.id),
             explained,
+            uncounted.get(component.id),
         )
         for component in described.components
         if component.id in scored or component.id in absent
@@ -255,10 +258,11 @@ def _compared(
     scored: Scored | None,
     counts: tuple[int, int] | None,
     explained: Mapping[str, list[schemas.ExplanationView]],
+    why: str | None,
 ) -> schemas.ComparedView:
     numerator, denominator = counts or (None, None)
     points = scored.score.points if scored else None
-    missing = "Phiên bản này chưa đếm thành phần này." if scored is None else None
+    missing = None if scored else why or "Phiên bản này chưa đếm thành phần này."
     view = figure(published) if published else None
     score = view.score if view else None
     return schemas.ComparedView(

@@ -234,7 +234,7 @@ async def read_comparison(
     published = await _published(session, head, scope)
     groups = []
     for group in engine.parameters().groups:
-        ours = scoring.score_group(group, found.measured, rules)
+        ours = scoring.score_group(group, found.measured, rules, found.level)
         counts = {
             each.component.id: (
                 found.measured[each.measure.numerator],
@@ -251,7 +251,9 @@ async def read_comparison(
             and (theirs[code].numerator, theirs[code].denominator) != (numerator, denominator)
         ]
         explained = {component: await _explained(session, scope, component) for component in differing}
-        groups.append(answers.compared_group(IndicatorGroup(group), theirs, ours, counts, explained))
+        groups.append(
+            answers.compared_group(IndicatorGroup(group), theirs, ours, counts, explained, found.uncounted)
+        )
     total = published.get("province", {}).get(reading.TOTAL)
     view = ComparisonView(
         unit=UnitView(code=scope.unit, name=units.name(scope.unit, scope.period.last_day)),

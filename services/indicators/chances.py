@@ -12,7 +12,7 @@ from services.indicators.chances_schemas import AlongView, OpportunityView
 from services.indicators.petitions import Seen
 from services.indicators.queries import OF_BASIS, WITHIN, Figures, Scope
 from services.indicators.rules import engine
-from services.indicators.rules.measures import figures_of
+from services.indicators.rules.measures import MEASURES, Count
 from services.indicators.rules.opportunities import MASK, Opportunity, Shape, opportunities
 from services.indicators.rules.petitions import Judged, part_of
 from shared.db import driver, rows_to_columns
@@ -35,7 +35,13 @@ WHERE {OF_BASIS} AND period = $2 AND {WITHIN} GROUP BY 1, 2
 
 
 async def found(
-    session: AsyncSession, scope: Scope, figures: Figures, petitions: Seen, rules: engine.RuleSet
+    session: AsyncSession,
+    scope: Scope,
+    figures: Figures,
+    petitions: Seen,
+    rules: engine.RuleSet,
+    *,
+    province: str,
 ) -> list[OpportunityView]:
     """The most points per subject first, each with the first codes to begin with: of petitions those that still wait
     for something to be done."""
@@ -44,7 +50,7 @@ async def found(
         Shape(code, facts, bits): dossiers
         for code, facts, bits, dossiers in await connection.fetch(_SHAPES, *scope.key)
     }
-    other = {count: figures.measured[count] for count in figures_of("petitions")}
+    other = _other(scope, figures, rules, province=province)
     chances = opportunities(shapes, other, rules)
     wanted = sorted(
         {(shape.procedure_code, shape.bits) for each in chances for shape, _ in each.first[:FIRST]}
@@ -59,6 +65,21 @@ async def found(
         )
         for each in chances
     ]
+
+
+def _other(scope: Scope, figures: Figures, rules: engine.RuleSet, *, province: str) -> dict[Count, int]:
+    """The figures that are not counted from the tally and that the unit itself can move: not what it inherits, nor what
+    its level does not have."""
+    components = engine.parameters().components
+    return {
+        count: figures.measured[count]
+        for measure in MEASURES.values()
+        if measure.origin != "tally"
+        and (scope.unit == province or not components[measure.component].inherited)
+        and figures.level not in components[measure.component].scoring[rules.id].not_at
+        for count in (measure.numerator, measure.denominator)
+        if count in figures.measured
+    }
 
 
 def _petitions(each: Opportunity, mine: Sequence[Judged]) -> list[str]:

@@ -158,7 +158,7 @@ async def keep_day(session: AsyncSession, *, now: datetime) -> int | None:
 def components(figures: Figures, rules: RuleSet) -> dict[str, tuple[int | None, int | None, str | None]]:
     """Component → numerator, denominator (None: nothing is counted), points (None: no score). Pure."""
     found = {}
-    for group in scoring.score_groups(figures.measured, rules).values():
+    for group in scoring.score_groups(figures.measured, rules, figures.level).values():
         for component, measure, score in group.scored:
             counts = (
                 (None, None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
@@ -55,12 +55,19 @@ class Scope(NamedTuple):
 class Figures:
     """counts: by name of measures.COUNTS, over the unit's subtree; measured: the figures of the measures. as_of: commit
     time of the newest change in them, None where there never was one. version: differs whenever a dossier in scope, or
-    what the national database says of a procedure, changed."""
+    what the national database says of a procedure, changed. used: procedures with an online service and a dossier
+    submitted online (3.2). uncounted: component → why it cannot be told. remarks: component →
+    what is to be told beside its figure. level: of the unit, which not every component
+    applies to."""
 
     counts: dict[str, int]
     measured: dict[Count, int]
     as_of: datetime | None
     version: str
+    used: frozenset[str] = frozenset()
+    uncounted: Mapping[str, str] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    level: str | None = None
 
 
 def measured_sql(count: Count) -> str:
@@ -76,12 +83,17 @@ def measured_sql(count: Count) -> str:
 
 
 MEASURED = figures_of("tally")
+USED = (
+    "coalesce(array_agg(t.procedure_code)"
+    f" FILTER (WHERE t.online > 0 AND f & {int(ProcedureFact.ONLINE_SERVICE)} <> 0), '{{}}')"
+)
+"""Figures.used over one row for each procedure `t`, with its facts `f`."""
 # Distinct procedures are counted over the subtree's non-empty cells (architecture.md §4): one row for each first.
 # Two transactions can commit in another order than their clocks say: the newest time alone is no version.
 _FIGURES = f"""
 SELECT {", ".join(f"coalesce(sum(t.{column}), 0)::bigint" for column in COUNTS)},
        {", ".join(measured_sql(count) for count in MEASURED)},
-       max(t.as_of), sum(t.times), bit_xor(hashtextextended(t.procedure_code || f, 0))
+       {USED}, max(t.as_of), sum(t.times), bit_xor(hashtextextended(t.procedure_code || f, 0))
 FROM (SELECT procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in COUNTS)},
              max(changed_at) AS as_of, sum(extract(epoch FROM changed_at)) AS times
         FROM tally WHERE {OF_BASIS} AND period = $2 AND {WITHIN} GROUP BY procedure_code) AS t
@@ -95,8 +107,8 @@ async def figures(session: AsyncSession, scope: Scope) -> Figures:
     zero = OF_COUNTED if scope.basis is Basis.PROVINCIAL else ()
     counts = {column: 0 if column in zero else value for column, value in zip(COUNTS, row, strict=False)}
     measured = dict(zip(MEASURED, row[len(COUNTS) :], strict=False))
-    as_of, times, facts = row[-3:]
-    return Figures(counts, measured, as_of, f"{as_of} {times} {facts}")
+    used, as_of, times, facts = row[-4:]
+    return Figures(counts, measured, as_of, f"{as_of} {times} {facts}", frozenset(used))
 
 
 async def units(session: AsyncSession) -> UnitTree:

@@ -43,6 +43,7 @@ class ScoringView(BaseModel):
     scaling: str
     target: Decimal | None
     empty: str
+    not_at: list[str] = Field(default=[], description="Levels whose units do not have the component")
     formula: str = Field(examples=["20 × tử số / mẫu số"])
     provenance: ProvenanceView
 
@@ -55,6 +56,7 @@ class ComponentView(BaseModel):
     numerator: str
     denominator: str
     computed: bool
+    inherited: bool = Field(default=False, description="Units below the province have the province's figures")
     counting: ProvenanceView
     scoring: list[ScoringView]
 
@@ -129,12 +131,22 @@ class ScoreView(BaseModel):
 
 
 class NotComputedView(BaseModel):
-    """A component that gives points and that this version does not count, with the reason."""
+    """A component that gives points and that cannot be counted for this unit (or not in this version), and why."""
 
     id: str = Field(examples=["1.4"])
     name: str
     max: Decimal
     why: str
+
+
+class NotApplicableView(BaseModel):
+    """A component that units of this level do not have: it is neither missing nor 0. The group's maximum stays."""
+
+    id: str = Field(examples=["3.1"])
+    name: str
+    max: Decimal
+    why: str
+    provenance: ProvenanceView
 
 
 class GapView(BaseModel):
@@ -251,6 +263,9 @@ class GroupScoreView(BaseModel):
     rating: str | None = Field(description="Band of the score in percent of its maximum", examples=["Tốt"])
     components: list[ScoreView]
     not_computed: list[NotComputedView] = Field(description="Components that score but are not counted yet")
+    not_applicable: list[NotApplicableView] = Field(
+        default=[], description="Components that units of this level do not have"
+    )
     counts: CountsView
     handling: HandlingView | None = Field(
         default=None, description="Average handling times (2.2), in the group of progress"
@@ -286,11 +301,15 @@ class ItemView(BaseModel):
 
 
 class ProcedureItemView(BaseModel):
-    """A procedure behind a figure that counts procedures; `dossiers`: how many of its dossiers put it there."""
+    """A procedure behind a figure that counts procedures. `dossiers`: how many of its dossiers put it there, null where
+    it is there for what the national record says of it. `why`: by which days it was judged. `observed`: by the day on
+    which we first saw it as public, the latest that it can be."""
 
     code: str = Field(examples=["1.001612"])
     name: str | None
-    dossiers: int
+    dossiers: int | None
+    why: str | None = None
+    observed: bool = False
 
 
 class ProcedureItemsView(BaseModel):

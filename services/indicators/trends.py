@@ -68,7 +68,7 @@ def view(
 
 def _period(figures: Figures, period: Period, now: datetime) -> shapes.TrendPeriodView:
     rules, counts = engine.rule_set_for(period), figures.counts
-    scored = scoring.score_groups(figures.measured, rules)
+    scored = scoring.score_groups(figures.measured, rules, figures.level)
     total = scoring.total(scored)
     return shapes.TrendPeriodView(
         period=answers.period_view(period, now),

@@ -1,4 +1,5 @@
-"""All figures of units and periods, whatever they are counted from: dossiers by the tally, petitions on reading."""
+"""All figures of units and periods, whatever they are counted from: dossiers by the tally, petitions and the procedures
+that are public now on reading."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.indicators import boards, petitions, queries
+from services.indicators import boards, catalogue, petitions, queries
 from services.indicators.boards import Place
 from services.indicators.queries import Figures, Scope
 from services.indicators.rules.units import UnitTree
@@ -18,7 +19,8 @@ from shared.vocabulary import Basis
 async def figures(session: AsyncSession, scope: Scope, *, now: datetime, units: UnitTree) -> Figures:
     """Of one unit in one period. What changes any of them changes the version."""
     seen = await petitions.seen(session, period=scope.period, now=now, units=units)
-    return petitions.added(await queries.figures(session, scope), seen, scope.unit)
+    found = petitions.added(await queries.figures(session, scope), seen, scope.unit)
+    return catalogue.added(found, await catalogue.seen(session, units=units), scope, units)
 
 
 async def figures_of_all(
@@ -33,4 +35,5 @@ async def figures_of_all(
     """Of each of the units in each of the periods, without a version: the answers are hashed whole."""
     found = await boards.figures(session, basis=basis, periods=periods, units=codes)
     seen = await petitions.seen_in(session, periods=periods, now=now, units=units)
-    return {place: petitions.added(each, seen[place.period], place.unit) for place, each in found.items()}
+    found = {place: petitions.added(each, seen[place.period], place.unit) for place, each in found.items()}
+    return catalogue.added_to_all(found, await catalogue.seen(session, units=units), units)

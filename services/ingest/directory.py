@@ -141,25 +141,30 @@ async def write_records(
 ) -> list[str]:
     """Detail records of listed procedures. Returns the codes whose maximum duration changed.
 
-    A record does not say since when a procedure has been public, so the day of the first one that says "public" is
+    Where a record does not say since when a procedure has been public, the day of the first one that says "public" is
     taken, and marked observed: the latest day that it can be. It begins anew where the nation has shown the
     procedure as not public, or no longer listed it, in between, and where another decision publishes it now. The day
-    of the decision belongs to the decision: it falls with it, until LayQDCB has been asked for the new one."""
+    of the decision belongs to the decision: where the record does not tell it, it falls with it, until LayQDCB has been
+    asked for the new one."""
     ordered = sorted({row.code: row for row in rows}.values(), key=lambda row: row.code)
-    # An array of arrays would have to be rectangular: the levels travel as one text each.
+    # An array of arrays would have to be rectangular: levels and performers travel as one text each.
     columns = rows_to_columns(
-        [(*row[:4], ",".join(row.levels), *row[5:]) for row in ordered], len(ProcedureRow._fields)
+        [
+            row._replace(levels=",".join(row.levels), performers="\n".join(row.performers))  # type: ignore[arg-type]
+            for row in ordered
+        ],
+        len(ProcedureRow._fields),
     )
     changed = await (await driver(session)).fetch(
         """
         WITH incoming AS (
           SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool[],
                                $7::text[], $8::text[], $9::text[], $10::numeric[], $11::text[], $12::int4[],
-                               $13::date[], $14::text[])
+                               $13::date[], $14::date[], $15::date[], $16::text[], $17::text[])
             AS t(code, name, field_code, field_name, levels, public, state, decision_number, publisher,
-                 max_duration, duration_unit, facts, effective_on, record)
+                 max_duration, duration_unit, facts, effective_on, decided_on, public_on, performers, record)
         ), before AS (
-          SELECT p.code, p.max_duration, p.duration_unit, p.public_since, p.decided_on,
+          SELECT p.code, p.max_duration, p.duration_unit, p.public_since, p.public_since_observed, p.decided_on,
                  (p.decision_number, p.record->>'IDQUYETDINHCONGBO') IS NOT DISTINCT FROM
                    (i.decision_number, i.record::jsonb->>'IDQUYETDINHCONGBO') AS same_decision,
                  p.decision_number <> i.decision_number AS decided_anew
@@ -169,12 +174,14 @@ async def write_records(
                  levels = CASE WHEN i.levels = '' THEN '{}' ELSE string_to_array(i.levels, ',') END,
                  public = i.public, state = i.state, decision_number = i.decision_number,
                  publisher = i.publisher, max_duration = i.max_duration, duration_unit = i.duration_unit,
-                 facts = (p.facts & $17) | i.facts, effective_on = i.effective_on,
-                 decided_on = CASE WHEN b.same_decision THEN b.decided_on END,
-                 public_since = CASE WHEN NOT i.public THEN NULL
-                   WHEN b.decided_anew THEN $16 ELSE coalesce(b.public_since, $16) END,
-                 public_since_observed = i.public,
-                 record_at = $15, record = CAST(i.record AS jsonb), unverified = false
+                 facts = (p.facts & $20) | i.facts, effective_on = i.effective_on,
+                 decided_on = coalesce(i.decided_on, CASE WHEN b.same_decision THEN b.decided_on END),
+                 public_since = CASE WHEN NOT i.public THEN NULL WHEN i.public_on IS NOT NULL THEN i.public_on
+                   WHEN b.decided_anew THEN $19 ELSE coalesce(b.public_since, $19) END,
+                 public_since_observed = i.public AND i.public_on IS NULL
+                   AND (b.public_since IS NULL OR b.decided_anew IS TRUE OR b.public_since_observed),
+                 performers = CASE WHEN i.performers = '' THEN '{}' ELSE string_to_array(i.performers, E'\n') END,
+                 record_at = $18, record = CAST(i.record AS jsonb), unverified = false
             FROM incoming i JOIN before b USING (code) WHERE p.code = i.code
           RETURNING p.code, (b.max_duration, b.duration_unit)
             IS DISTINCT FROM (i.max_duration, i.duration_unit) AS changed

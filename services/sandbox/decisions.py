@@ -13,6 +13,7 @@ All else agrees.
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date
 from functools import cache
 
 from services.sandbox.facts import Procedure, procedures, unit_by_code
@@ -126,6 +127,22 @@ def _use_older_names(decisions: list[dict[str, object]]) -> None:
                 row["name"] = (
                     name.removeprefix("Thủ tục ") if name.startswith("Thủ tục ") else f"Thủ tục {name}"
                 )
+
+
+@cache
+def _latest() -> dict[str, tuple[str, date]]:
+    found: dict[str, tuple[str, date]] = {}
+    for decision in register():
+        rows = decision["rows"]
+        assert isinstance(rows, list)
+        for row in rows:
+            found[row["code"]] = str(decision["number"]), date.fromisoformat(str(decision["issued_on"]))
+    return found
+
+
+def latest_decision(code: str) -> tuple[str, date] | None:
+    """Number and day of the newest decision about a procedure."""
+    return _latest().get(code)
 
 
 def is_listed(procedure: Procedure) -> bool:

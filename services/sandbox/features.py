@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from functools import cache
 from hashlib import md5
 
+from services.sandbox.decisions import latest_decision
 from services.sandbox.facts import Procedure
 
 NOT_ONLINE, PARTLY, FULLY = "", "3", "4"
@@ -66,6 +67,35 @@ def online_level(procedure: Procedure) -> str:
 
 def is_complete(procedure: Procedure) -> bool:
     return _draw("complete", procedure.code) >= INCOMPLETE
+
+
+SHARE_OWN = 0.5  # of the procedures without a ministry's decision: the province's own (đặc thù)
+SHARE_UNDATED = 0.2  # of the own ones: the record does not say when it was decided and made public
+
+
+@cache
+def own_decision(procedure: Procedure) -> tuple[str, date] | None:
+    """The chairman's decision that publishes a procedure of the province's own, and its day."""
+    if procedure.ministry_decision or _draw("own", procedure.code) >= SHARE_OWN:
+        return None
+    return latest_decision(procedure.code)
+
+
+def takes_effect_on(procedure: Procedure) -> date:
+    """NGAYHIEULUC: of an own procedure's legal basis up to twenty days after the decision, or a few before it."""
+    own = own_decision(procedure)
+    return own[1] + timedelta(days=int(_draw("effect", procedure.code) * 24) - 4) if own else date(2025, 7, 1)
+
+
+def public_on(procedure: Procedure) -> date | None:
+    """When an own procedure was made public, up to two weeks after the decision."""
+    own = own_decision(procedure)
+    return own and own[1] + timedelta(days=int(_draw("public", procedure.code) * 14))
+
+
+def tells_days(procedure: Procedure) -> bool:
+    """Whether the record of an own procedure says when it was decided and made public."""
+    return _draw("undated", procedure.code) >= SHARE_UNDATED
 
 
 def decision_id(number: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, datetime
 from hashlib import sha256
 
 from starlette.requests import Request
@@ -13,8 +14,8 @@ from services.sandbox import features, messages
 from services.sandbox.answers import answer, body
 from services.sandbox.counting import Counts
 from services.sandbox.decisions import is_listed, is_public, national_levels
-from services.sandbox.facts import PROVINCE, Procedure, procedure_by_code, procedures, units
-from services.sandbox.workdays import from_wire
+from services.sandbox.facts import PROVINCE, Procedure, procedure_by_code, procedures, unit_by_code, units
+from services.sandbox.workdays import ZONE, epoch, from_wire
 from services.sandbox.world import World
 
 Service = Callable[[World, dict[str, object]], dict[str, object]]
@@ -138,12 +139,17 @@ def _procedure(world: World, sent: dict[str, object]) -> dict[str, object]:
 
 def _decision(world: World, sent: dict[str, object]) -> dict[str, object]:
     asked = _text(sent, "idQDCB")
-    numbers = {p.ministry_decision for p in procedures() if p.ministry_decision and is_listed(p)}
+    numbers = {
+        p.ministry_decision: features.decided_on(p.ministry_decision)
+        for p in procedures()
+        if p.ministry_decision and is_listed(p)
+    }
+    numbers |= dict(own for p in procedures() if is_listed(p) and (own := features.own_decision(p)))
     return {
         "result": [
             {
                 "SOQUYETDINH": number,
-                "NGAYQUYETDINH": f"{features.decided_on(number):%d/%m/%Y}",
+                "NGAYQUYETDINH": f"{numbers[number]:%d/%m/%Y}",
                 "TRICHYEU": "Về việc công bố thủ tục hành chính",
             }
             for number in sorted(numbers)
@@ -174,7 +180,12 @@ def _online_services(world: World, sent: dict[str, object]) -> dict[str, object]
 
 def _record(procedure: Procedure) -> dict[str, object]:
     """The full record of LayThuTuc (portals.md §2)."""
-    performers = {"province": "Sở, ban, ngành cấp tỉnh", "commune": "Ủy ban nhân dân cấp xã"}
+    department = unit_by_code()[procedure.department]
+    performers = {
+        "province": {"MADONVI": "", "TENDONVI": department.name},
+        "commune": {"MADONVI": "", "TENDONVI": "Ủy ban nhân dân cấp xã"},
+    }
+    own = features.own_decision(procedure)
     fees = [
         {
             "MAPHILEPHI": "2",
@@ -195,18 +206,17 @@ def _record(procedure: Procedure) -> dict[str, object]:
     levels = national_levels(procedure)
     channels = ("1", "2", "3") if features.online_level(procedure) else ("1", "3")
     ministry = procedure.ministry_decision.rsplit("-", 1)[-1] if procedure.ministry_decision else ""
+    decision = own[0] if own else procedure.ministry_decision
     number = procedure.code.replace(".", "")
     return {
         "ID": number,
         "MATTHC": procedure.code,
         "TENTTHC": procedure.name,
-        "MACOQUANCONGBO": ministry,
+        "MACOQUANCONGBO": PROVINCE if own else ministry,
         "LOAITTHC": "2",
         "TRANGTHAI": "1" if is_public(procedure) else "0",
-        "QUYETDINH": procedure.ministry_decision,
-        "IDQUYETDINHCONGBO": features.decision_id(procedure.ministry_decision)
-        if procedure.ministry_decision
-        else "",
+        "QUYETDINH": decision,
+        "IDQUYETDINHCONGBO": features.decision_id(decision) if decision else "",
         "CAPTHUCHIEN": [{"CAPTHUCHIEN": c, "TENCAP": n} for c, n in (_LEVEL_CODES[each] for each in levels)],
         "LINHVUCTHUCHIEN": [{"MALINHVUC": procedure.field_code, "TENLINHVUC": procedure.field}],
         "TRINHTUTHUCHIEN": [
@@ -243,12 +253,12 @@ def _record(procedure: Procedure) -> dict[str, object]:
                 "TENVANBAN": "Nghị định về thực hiện thủ tục hành chính theo cơ chế một cửa",
                 "COQUANBANHANH": "Chính phủ",
                 "NGAYBANHANH": "09/06/2025",
-                "NGAYHIEULUC": "01/07/2025",
+                "NGAYHIEULUC": f"{features.takes_effect_on(procedure):%d/%m/%Y}",
                 "DIACHITRUYCAP": "",
             }
         ],
-        "COQUANTHUCHIEN": [{"MADONVI": "", "TENDONVI": performers[level]} for level in levels],
-        "COQUANCOTHAMQUYEN": [{"MADONVI": "", "TENDONVI": performers[level]} for level in levels],
+        "COQUANTHUCHIEN": [performers[level] for level in levels],
+        "COQUANCOTHAMQUYEN": [performers[level] for level in levels],
         "COQUANDUOCUYQUYEN": [],
         "COQUANPHOIHOP": [],
         "YEUCAU": "Không",
@@ -256,7 +266,26 @@ def _record(procedure: Procedure) -> dict[str, object]:
         "MOTA": "",
         "TTHCLIENQUAN": [],
         "TTHCLIENTHONG": [],
+    } | _proposal(procedure)
+
+
+def _proposal(procedure: Procedure) -> dict[str, object]:
+    """As a stored detail record of the new portal has it (reporting-api.md §14): days as milliseconds; the decision's
+    number stands in proposalNumber. Only of the province's own procedures, and not of each."""
+    own, public_on = features.own_decision(procedure), features.public_on(procedure)
+    if own is None or public_on is None or not features.tells_days(procedure):
+        return {}
+    told = {
+        "proposalNumber": own[0],
+        "decisionNumber": None,
+        "issuingAgency": "Chủ tịch Ủy ban nhân dân tỉnh",
     }
+    days = {"decisionDate": _milliseconds(own[1]), "publicationDate": _milliseconds(public_on)}
+    return {"procedureProposal": told | days}
+
+
+def _milliseconds(day: date) -> int:
+    return 1000 * epoch(datetime(day.year, day.month, day.day, tzinfo=ZONE))
 
 
 # What success looks like differs from service to service, as it does there: 0, "0" or "00".

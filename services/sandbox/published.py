@@ -11,9 +11,9 @@ from functools import cache
 from typing import NamedTuple, cast
 
 from services.sandbox import features, messages
-from services.sandbox.decisions import is_public
+from services.sandbox.decisions import is_public, national_levels
 from services.sandbox.dossier import Copy, Dossier
-from services.sandbox.facts import PROVINCE, Procedure, offered, procedures, units
+from services.sandbox.facts import PROVINCE, Procedure, procedures, units
 from services.sandbox.workdays import DAY, Workdays, moment
 from services.sandbox.world import World
 
@@ -248,12 +248,19 @@ def calendar() -> Workdays:
     return Workdays(date(2024, 1, 1), date(2031, 12, 31))
 
 
+@cache
 def in_competence() -> dict[str, set[str]]:
-    """Procedures that dossiers of a unit may be about; of the province: all of them."""
-    found = {
-        unit.code: {each.code for each in offered(unit.code)} for unit in units() if unit.code != PROVINCE
-    }
-    return found | {PROVINCE: set().union(*found.values())}
+    """The public procedures that a unit carries out, by what the national record says; of the province: all of them."""
+    found: dict[str, set[str]] = {unit.code: set() for unit in units()}
+    for procedure in procedures():
+        if is_public(procedure):
+            levels = national_levels(procedure)
+            mine = {PROVINCE} | ({procedure.department} if "province" in levels else set())
+            if "commune" in levels:
+                mine |= {unit.code for unit in units() if unit.level == "3"}
+            for code in mine:
+                found[code].add(procedure.code)
+    return found
 
 
 @cache

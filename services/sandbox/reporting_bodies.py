@@ -11,10 +11,9 @@ from pathlib import Path
 from random import Random
 from uuid import UUID
 
-from services.sandbox import scores
+from services.sandbox import publication, scores
 from services.sandbox.decisions import is_public
 from services.sandbox.facts import PROVINCE, Unit, procedures, units
-from services.sandbox.features import is_complete
 from services.sandbox.published import (
     Counts,
     Published,
@@ -64,18 +63,19 @@ class Bodies:
     # --- the six groups of one unit
 
     def _transparency(self, code: str) -> list[Row]:
-        # 1.1 and 1.2 count decisions on procedures of the province's own: this one has none.
-        public = [each for each in procedures() if is_public(each)]
-        complete = sum(is_complete(each) for each in public)
+        # 1.1–1.3 are of the procedures of the province's own; its units inherit them.
+        own = publication.counts(self._begin, self._end)
         came = self._counts[code].n["came"]
         synced = metric("DOSSIER_SYNC", came, max(came, self._held[code]), "Hồ sơ đồng bộ")
         synced["dataQualityStatus"] = (
             "TEMP_NATIONAL_REPORT_DENOMINATOR" if synced["denominator"] else "NO_NATIONAL_REPORT_DATA"
         )
         return [
-            metric("PUBLISH_ON_TIME", 0, 0, "TTHC công bố đúng hạn"),
-            metric("PUBLIC_UPDATE_ON_TIME", 0, 0, "TTHC cập nhật, công khai đúng hạn"),
-            metric("PUBLIC_CONTENT_FULL", complete, len(public), "TTHC công khai đầy đủ nội dung"),
+            metric("PUBLISH_ON_TIME", *own["PUBLISH_ON_TIME"], "TTHC công bố đúng hạn"),
+            metric(
+                "PUBLIC_UPDATE_ON_TIME", *own["PUBLIC_UPDATE_ON_TIME"], "TTHC cập nhật, công khai đúng hạn"
+            ),
+            metric("PUBLIC_CONTENT_FULL", *own["PUBLIC_CONTENT_FULL"], "TTHC công khai đầy đủ nội dung"),
             synced,
         ]
 

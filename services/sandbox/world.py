@@ -13,6 +13,7 @@ from services.sandbox.decisions import injected
 from services.sandbox.dossier import Copy, Defect, Dossier, copy_after
 from services.sandbox.facts import Procedure, Unit, offered, units
 from services.sandbox.petitions import Petition, petitions
+from services.sandbox.publication import publications
 from services.sandbox.ratings import ended_months
 from services.sandbox.timeline import live
 from services.sandbox.workdays import DAY, Workdays, epoch, iso, moment
@@ -141,7 +142,7 @@ class World:
 
     def truth(self, at: datetime | None = None) -> dict[str, object]:
         """Every injected defect that shows at a moment (default: the clock's), by dossier, procedure and unit; and what
-        is true of every petition that has been sent by then.
+        is true of every petition that has been sent by then, and of the publication of the province's own procedures.
 
         `values` holds the field concerned in each copy; `expected_at` (lost ones) is since when the nation
         should know; `updated_at` the newest event in the province, from which a grace time counts.
@@ -154,6 +155,7 @@ class World:
             "procedures": injected(),
             "units": list(self._told_falsely(when)),
             "petitions": told,
+            "publications": [each.truth() for each in publications()],
         }
 
     def _told_falsely(self, when: int) -> Iterator[dict[str, object]]:

@@ -22,6 +22,36 @@ FULL = {
 NONE = ProcedureFact(0)
 
 
+def test_who_carries_it_out() -> None:
+    told = [
+        {"MADONVI": "000.00.16.H31", "TENDONVI": "Sở Công Thương"},
+        {"MADONVI": "?", "TENDONVI": " UBND  phường Phố Hiến "},
+        {"MADONVI": "", "TENDONVI": ""},
+        "Sở Y tế",
+    ]
+    assert procedure_facts.performers({"COQUANTHUCHIEN": told}) == ["H31.16", "phường phố hiến"]
+    assert procedure_facts.performers({"COQUANTHUCHIEN": "Sở Y tế"}) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "days"),
+    [
+        (None, (None, None)),
+        ([], (None, None)),
+        (
+            {"decisionDate": 1772384400000, "publicationDate": 1772643599000},
+            (date(2026, 3, 2), date(2026, 3, 4)),
+        ),
+        ({"decisionDate": "02/03/2026", "publicationDate": True}, (None, None)),
+        ({"decisionDate": 1e300, "publicationDate": -1}, (None, date(1970, 1, 1))),
+        ({"decisionDate": -(10**13), "publicationDate": float("inf")}, (None, None)),
+    ],
+)
+def test_the_days_of_a_proposal(told: Any, days: tuple[date | None, date | None]) -> None:
+    """Moments as milliseconds: the day is that of Việt Nam."""
+    assert procedure_facts.proposal({"procedureProposal": told}) == days
+
+
 def facts(**fields: Any) -> ProcedureFact:
     return ProcedureFact(procedure_facts.facts(fields))
 

@@ -15,6 +15,7 @@ from services.ingest.portals.http import PortalAway
 from services.ingest.service import accept
 from services.sandbox import decisions, facts, features
 from shared.db import session_scope
+from shared.identifiers import unit_name_key
 from shared.settings import Settings
 from shared.vocabulary import Portal, ProcedureFact, Subject
 from tests import make
@@ -154,10 +155,19 @@ async def test_procedures_of_the_sandbox(engine: AsyncEngine, settings: Settings
         assert row.record["MATTHC"] == code
         assert ProcedureFact(row.facts) == expected_facts(procedure)
         public = decisions.is_public(procedure)
-        assert (row.public_since, row.public_since_observed) == (NOW.date() if public else None, public)
+        own = features.own_decision(procedure)
+        if own and features.tells_days(procedure) and public:
+            assert (row.public_since, row.public_since_observed) == (features.public_on(procedure), False)
+        else:
+            assert (row.public_since, row.public_since_observed) == (NOW.date() if public else None, public)
         decision = procedure.ministry_decision
-        assert row.decided_on == (features.decided_on(decision) if decision else None)
-        assert row.effective_on == date(2025, 7, 1)
+        assert row.decided_on == (own[1] if own else features.decided_on(decision) if decision else None)
+        assert row.effective_on == features.takes_effect_on(procedure)
+        department = unit_name_key(facts.unit_by_code()[procedure.department].name)
+        assert set(row.performers) == {
+            {"province": department, "commune": "cấp xã"}[level]
+            for level in decisions.national_levels(procedure)
+        }
     assert await column(
         engine, "SELECT code FROM change, unnest(codes) AS code WHERE consumer = 'reconcile'"
     ) == ["procedures"]

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 from services.indicators.rules.assess import SINCE
 from shared.calendar import Period
 from shared.errors import Invalid
-from shared.vocabulary import IndicatorGroup, Mark
+from shared.vocabulary import IndicatorGroup, Mark, UnitLevel
 
 Scaling: TypeAlias = Literal["linear", "full_at", "information"]
 Empty: TypeAlias = Literal["zero", "none", "full"]
@@ -58,13 +58,15 @@ class RuleSet:
 @dataclass(frozen=True, slots=True)
 class Scoring:
     """How a component scores in one rule set. target: the ratio from which full_at gives the maximum.
-    empty: an empty denominator gives 0 points, no score (counted 0), or the maximum."""
+    empty: an empty denominator gives 0 points, no score (counted 0), or the maximum. not_at: levels whose units do not
+    have the component, while the group's maximum stays (§4.9)."""
 
     max: Decimal
     scaling: Scaling
     target: Decimal | None
     empty: Empty
     provenance: Provenance
+    not_at: frozenset[str] = frozenset()
 
     @property
     def formula(self) -> str:
@@ -77,7 +79,8 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """computed: this version counts it; else it is only described. code_is_ours: the portal has none."""
+    """computed: this version counts it; else it is only described. code_is_ours: the portal has none. inherited: a unit
+    below the province has the province's figures."""
 
     id: str
     group: IndicatorGroup
@@ -87,6 +90,7 @@ class Component:
     numerator: str
     denominator: str
     computed: bool
+    inherited: bool
     counting: Provenance
     scoring: Mapping[str, Scoring]
 
@@ -130,12 +134,24 @@ class PetitionLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicationLimits:
+    """Working days of a province or a ministry: announce, by how many a decision must come before the legal text takes
+    effect (1.1); publish, within how many of the decision the procedure must be public (1.2)."""
+
+    since: date
+    announce: Mapping[UnitLevel, int]
+    publish: Mapping[UnitLevel, int]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     rule_sets: tuple[RuleSet, ...]
     groups: Mapping[IndicatorGroup, Group]
     components: Mapping[str, Component]
     bands: tuple[Bands, ...]
     petition_limits: tuple[PetitionLimits, ...]
+    publication_limits: tuple[PublicationLimits, ...]
 
 
 class Score(NamedTuple):
@@ -222,6 +238,18 @@ def petition_limits(period: Period) -> PetitionLimits:
     return in_force[-1]
 
 
+def publication_limits(period: Period) -> PublicationLimits:
+    """The limits in force on the period's last day. Invalid(field="period"): none are."""
+    in_force = [each for each in parameters().publication_limits if each.since <= period.last_day]
+    if not in_force:
+        raise Invalid(
+            f"Chưa có thời hạn công bố, công khai thủ tục cho kỳ {period.key}.",
+            f"no limits for publishing procedures are in force on the last day of {period.key}",
+            field="period",
+        )
+    return in_force[-1]
+
+
 @lru_cache(maxsize=1)
 def parameters() -> Parameters:
     """All parameters, checked. Raises ParametersInvalid."""
@@ -255,6 +283,11 @@ def load(files: Mapping[str, str]) -> Parameters:
             for document in documents.values()
             for entry in document.get("petition_limits", ())
         ]
+        publication = [
+            _publication(entry, sources)
+            for document in documents.values()
+            for entry in document.get("publication_limits", ())
+        ]
     except KeyError as error:
         raise ParametersInvalid(f"missing or unknown: {error}") from error
     except (ValueError, TypeError, ArithmeticError) as error:
@@ -266,6 +299,7 @@ def load(files: Mapping[str, str]) -> Parameters:
         components={component.id: component for group in ordered for component in group.components},
         bands=tuple(sorted(bands, key=lambda each: each.since)),
         petition_limits=tuple(sorted(limits, key=lambda each: each.since)),
+        publication_limits=tuple(sorted(publication, key=lambda each: each.since)),
     )
     for problem in _problems(found, ordered):
         raise ParametersInvalid(problem)
@@ -297,6 +331,16 @@ def _limits(entry: Mapping[str, Any], sources: Mapping[str, Any]) -> PetitionLim
     return PetitionLimits(since=entry["since"], provenance=_provenance(entry, sources), **days)
 
 
+def _publication(entry: Mapping[str, Any], sources: Mapping[str, Any]) -> PublicationLimits:
+    announce, publish = (
+        {level: int(entry[f"{name}_{level.value}"]) for level in (UnitLevel.PROVINCE, UnitLevel.MINISTRY)}
+        for name in ("announce", "publish")
+    )
+    if min(*announce.values(), *publish.values()) <= 0:
+        raise ValueError("a limit for publishing is a number of working days above 0")
+    return PublicationLimits(entry["since"], announce, publish, _provenance(entry, sources))
+
+
 def _group(document: Mapping[str, Any], sources: Mapping[str, Any]) -> Group:
     head = document["group"]
     slug = IndicatorGroup(head["slug"])
@@ -322,6 +366,7 @@ def _component(entry: Mapping[str, Any], group: IndicatorGroup, sources: Mapping
         numerator=entry["numerator"],
         denominator=entry["denominator"],
         computed=entry["computed"],
+        inherited=entry.get("inherited", False),
         counting=_provenance(entry, sources, "counting_"),
         scoring={each["rule_set"]: _scoring(each, sources) for each in entry["scoring"]},
     )
@@ -339,6 +384,7 @@ def _scoring(entry: Mapping[str, Any], sources: Mapping[str, Any]) -> Scoring:
         target=target,
         empty=cast(Empty, entry["empty"]),
         provenance=_provenance(entry, sources),
+        not_at=frozenset(UnitLevel(level).value for level in entry.get("not_at", ())),
     )
 
 
@@ -372,3 +418,5 @@ def _problems(found: Parameters, groups: list[Group]) -> Iterator[str]:
         yield f"no rating bands on {SINCE}"
     if not found.petition_limits or found.petition_limits[0].since > SINCE:
         yield f"no limits for petitions on {SINCE}"
+    if not found.publication_limits or found.publication_limits[0].since > SINCE:
+        yield f"no limits for publishing procedures on {SINCE}"

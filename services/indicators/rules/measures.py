@@ -76,7 +76,7 @@ def counts_of(bits: int) -> tuple[int, ...]:
 
 
 Part = Literal["numerator", "shortfall"]
-Origin = Literal["tally", "petitions"]
+Origin = Literal["tally", "petitions", "catalogue", "reports"]
 
 
 class Count(NamedTuple):
@@ -108,7 +108,8 @@ class Count(NamedTuple):
 class Measure(NamedTuple):
     """The shortfall is what the denominator has and the numerator has not. period_date: the date by which a subject
     falls into a period. why: {numerator}, {denominator}, {ratio} in percent, {points}, {max} are filled in. origin:
-    what its figures are counted from (petitions: rules/petitions.py)."""
+    what its figures are counted from (petitions: rules/petitions.py; catalogue: rules/catalogue.py; reports: dossiers,
+    held against a number that somebody reported)."""
 
     component: str
     group: str
@@ -362,6 +363,83 @@ PETITION_KINDS = Measure(
     origin="petitions",
 )
 
+_NOW = "Theo Cơ sở dữ liệu quốc gia về thủ tục hành chính hiện nay, không theo kỳ"
+
+ANNOUNCED_ON_TIME = Measure(
+    component="1.1",
+    group="transparency",
+    subject="procedure",
+    numerator=Count("announced_on_time", procedures=True),
+    denominator=Count("announced", procedures=True),
+    period_date="Ngày của quyết định công bố",
+    why=(
+        "{numerator} trên {denominator} thủ tục do tỉnh quyết định công bố trong kỳ được công bố đúng hạn ({ratio} %),"
+        " đạt {points} trên {max} điểm. Đơn vị trực thuộc lấy số của tỉnh."
+    ),
+    why_empty="Tỉnh không quyết định công bố thủ tục nào trong kỳ này, nên được {points} trên {max} điểm.",
+    origin="catalogue",
+)
+
+PUBLISHED_ON_TIME = Measure(
+    component="1.2",
+    group="transparency",
+    subject="procedure",
+    numerator=Count("made_public_on_time", procedures=True),
+    denominator=Count("made_public", procedures=True),
+    period_date="Ngày công khai, hoặc ngày phải công khai, nằm trong kỳ",
+    why=(
+        "{numerator} trên {denominator} thủ tục do tỉnh quyết định công bố được công khai đúng hạn ({ratio} %), đạt"
+        " {points} trên {max} điểm. Đơn vị trực thuộc lấy số của tỉnh."
+    ),
+    why_empty="Tỉnh không có thủ tục nào phải công khai trong kỳ này, nên được {points} trên {max} điểm.",
+    origin="catalogue",
+)
+
+CONTENT_COMPLETE = Measure(
+    component="1.3",
+    group="transparency",
+    subject="procedure",
+    numerator=Count("complete", procedures=True),
+    denominator=Count("own", procedures=True),
+    period_date=_NOW,
+    why=(
+        "{numerator} trên {denominator} thủ tục do tỉnh quyết định công bố và đang công khai có đủ các bộ phận tạo"
+        " thành ({ratio} %), đạt {points} trên {max} điểm. Đơn vị trực thuộc lấy số của tỉnh."
+    ),
+    why_empty="Tỉnh không có thủ tục nào tự quyết định công bố đang công khai, nên được {points} trên {max} điểm.",
+    origin="catalogue",
+)
+
+PROVIDED_ONLINE = Measure(
+    component="3.1",
+    group="online-service",
+    subject="procedure",
+    numerator=Count("offered_online", procedures=True),
+    denominator=Count("in_competence", procedures=True),
+    period_date=_NOW,
+    why=(
+        "{numerator} trên {denominator} thủ tục thuộc thẩm quyền có dịch vụ công trực tuyến một phần hoặc toàn trình"
+        " ({ratio} %), đạt {points} trên {max} điểm."
+    ),
+    why_empty="Không có thủ tục nào thuộc thẩm quyền của đơn vị, nên được {points} trên {max} điểm.",
+    origin="catalogue",
+)
+
+ONLINE_SERVICE_USED = Measure(
+    component="3.2",
+    group="online-service",
+    subject="procedure",
+    numerator=Count("online_services_used", procedures=True),
+    denominator=Count("online_services", procedures=True),
+    period_date="Hồ sơ nộp trực tuyến được tiếp nhận trong kỳ; dịch vụ công trực tuyến theo danh sách hiện nay",
+    why=(
+        "{numerator} trên {denominator} dịch vụ công trực tuyến của đơn vị có hồ sơ nộp trực tuyến trong kỳ"
+        " ({ratio} %), đạt {points} trên {max} điểm."
+    ),
+    why_empty="Đơn vị không có dịch vụ công trực tuyến nào, nên được {points} trên {max} điểm.",
+    origin="catalogue",
+)
+
 MEASURES: dict[str, Measure] = {
     measure.component: measure
     for measure in (
@@ -381,6 +459,11 @@ MEASURES: dict[str, Measure] = {
         PETITION_ON_TIME,
         PETITION_SATISFIED,
         PETITION_KINDS,
+        PROVIDED_ONLINE,
+        ONLINE_SERVICE_USED,
+        ANNOUNCED_ON_TIME,
+        PUBLISHED_ON_TIME,
+        CONTENT_COMPLETE,
     )
 }
 """By component; only what is computed."""

@@ -1,7 +1,8 @@
 """Figures → the points of each group: the same for one unit's answer, a board of all units and a row of months. Pure.
 
 A part of a group is no score of it, and a part of the groups no total (indicators.md §4.1): where a component that
-scores is not counted in this version, both are None.
+scores is not counted in this version, or cannot be told of a unit, both are None. A component that a unit's level does
+not have (§4.9) is none of its group: it has no score, and nothing is missing.
 """
 
 from __future__ import annotations
@@ -26,35 +27,44 @@ class Scored(NamedTuple):
 
 class GroupScored(NamedTuple):
     """scored: in the order of the parameters. absent: components that score and are not counted; with any, points is
-    None."""
+    None. inapplicable: those that the unit's level does not have."""
 
     scored: tuple[Scored, ...]
     absent: tuple[Component, ...]
     points: Decimal | None
+    inapplicable: tuple[Component, ...] = ()
 
 
-def score_group(group: IndicatorGroup, measured: Mapping[Count, int], rules: RuleSet) -> GroupScored:
-    """One group from the figures of its measures. KeyError: a measure's figure is not there."""
+def score_group(
+    group: IndicatorGroup, measured: Mapping[Count, int], rules: RuleSet, level: str | None
+) -> GroupScored:
+    """One group of a unit of a level from the figures of its measures; one whose figures are not there is absent."""
     scored: list[Scored] = []
     absent: list[Component] = []
+    inapplicable: list[Component] = []
     for component in engine.parameters().groups[group].components:
         if component.scoring[rules.id].scaling == "information":
             continue
+        if level in component.scoring[rules.id].not_at:
+            inapplicable.append(component)
+            continue
         measure = MEASURES.get(component.id)
-        if measure is not None:
+        if measure is not None and {measure.numerator, measure.denominator} <= measured.keys():
             counts = measured[measure.numerator], measured[measure.denominator]
             scored.append(Scored(component, measure, engine.score(*counts, component, rules)))
-        elif component.computed:
+        elif measure is None and component.computed:
             scored.append(Scored(component, None, engine.score(0, 0, component, rules)))
         else:
             absent.append(component)
     points = None if absent else engine.total([each.score for each in scored])
-    return GroupScored(tuple(scored), tuple(absent), points)
+    return GroupScored(tuple(scored), tuple(absent), points, tuple(inapplicable))
 
 
-def score_groups(measured: Mapping[Count, int], rules: RuleSet) -> dict[IndicatorGroup, GroupScored]:
+def score_groups(
+    measured: Mapping[Count, int], rules: RuleSet, level: str | None
+) -> dict[IndicatorGroup, GroupScored]:
     """All six, in their order."""
-    return {group: score_group(group, measured, rules) for group in engine.parameters().groups}
+    return {group: score_group(group, measured, rules, level) for group in engine.parameters().groups}
 
 
 def total(groups: Mapping[IndicatorGroup, GroupScored]) -> Decimal | None:

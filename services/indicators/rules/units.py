@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import date
 from typing import NamedTuple
 
+from shared.vocabulary import UnitLevel
+
 
 class UnitSpan(NamedTuple):
     """A unit during a span of days; valid_to is the last one."""
@@ -37,6 +39,15 @@ class UnitTree:
         if not spans:
             return None
         return next((span for span in reversed(spans) if span.valid_from <= day), spans[0]).name
+
+    def level(self, code: str, day: date) -> str | None:
+        """The level on a day, as name(); None: not told."""
+        if code == self.province:
+            return UnitLevel.PROVINCE.value
+        spans = self._spans.get(code)
+        if not spans:
+            return None
+        return next((span for span in reversed(spans) if span.valid_from <= day), spans[0]).level
 
     def standing(self, level: str, day: date) -> list[str]:
         """The units of a level on a day, by code."""

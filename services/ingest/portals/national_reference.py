@@ -71,7 +71,8 @@ class ListedProcedure(NamedTuple):
 
 class ProcedureRow(NamedTuple):
     """A detail record, in the order of the columns that it fills. `facts`: bits of ProcedureFact that a record can
-    tell. `record`: JSON text of its allowed keys."""
+    tell. `decided_on`, `public_on`: as the record itself tells them, which few do. `record`: JSON text of its allowed
+    keys."""
 
     code: str
     name: str
@@ -86,6 +87,9 @@ class ProcedureRow(NamedTuple):
     duration_unit: str | None
     facts: int
     effective_on: date | None
+    decided_on: date | None
+    public_on: date | None
+    performers: list[str]
     record: str
 
 
@@ -142,6 +146,7 @@ def procedure(code: str, record: dict[str, Any]) -> ProcedureRow:
         for each in objects(record.get("CAPTHUCHIEN"))
         if (level := PROCEDURE_LEVELS.get(str(each.get("CAPTHUCHIEN", "")).strip())) is not None
     }
+    told = procedure_facts.proposal(record)
     kept = {key: _without_nul(record[key]) for key in RECORD_KEYS if key in record}
     return ProcedureRow(
         code=code,
@@ -157,6 +162,9 @@ def procedure(code: str, record: dict[str, Any]) -> ProcedureRow:
         duration_unit=longest[1].value if longest else None,
         facts=procedure_facts.facts(record),
         effective_on=procedure_facts.effective_on(record),
+        decided_on=told.decided_on,
+        public_on=told.public_on,
+        performers=procedure_facts.performers(record),
         record=msgspec.json.encode(kept).decode(),
     )
 

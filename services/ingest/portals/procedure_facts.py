@@ -9,11 +9,18 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from datetime import date
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
 
+from shared.calendar import local_day
 from shared.errors import Invalid
-from shared.identifiers import name_key, normalise_decision_number, procedure_code
+from shared.identifiers import (
+    name_key,
+    normalise_decision_number,
+    normalise_unit_code,
+    procedure_code,
+    unit_name_key,
+)
 from shared.vocabulary import ProcedureFact
 
 ONLINE = ProcedureFact.ONLINE_SERVICE.value | ProcedureFact.ONLINE_FULL.value
@@ -85,6 +92,45 @@ def effective_on(record: dict[str, Any]) -> date | None:
     """The latest day on which a legal basis takes effect (1.1)."""
     days = (day(basis.get("NGAYHIEULUC")) for basis in objects(record.get("CANCUPHAPLY")))
     return max((each for each in days if each), default=None)
+
+
+PERFORMERS, KEY_LIMIT = 50, 200
+"""So many of them are kept, of so many characters."""
+
+
+def performers(record: dict[str, Any]) -> list[str]:
+    """COQUANTHUCHIEN: each agency's unit code, or where there is none that can be read its name as a comparison key."""
+    found = set()
+    for agency in objects(record.get("COQUANTHUCHIEN")):
+        try:
+            found.add(normalise_unit_code(_text(agency.get("MADONVI"))))
+        except Invalid:
+            found.add(unit_name_key(_text(agency.get("TENDONVI")).replace("\0", ""))[:KEY_LIMIT])
+    return sorted(found - {""})[:PERFORMERS]
+
+
+class Proposal(NamedTuple):
+    """When a procedure was decided and made public, as far as told."""
+
+    decided_on: date | None
+    public_on: date | None
+
+
+def proposal(record: dict[str, Any]) -> Proposal:
+    """procedureProposal of the portal's detail record: milliseconds since 1970 (reporting-api.md §14; seen in a stored
+    record, which service answers with it is not known). Nothing else of it is read."""
+    told = next(objects([record.get("procedureProposal")]), {})
+    return Proposal(_instant(told.get("decisionDate")), _instant(told.get("publicationDate")))
+
+
+def _instant(value: object) -> date | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        day = local_day(datetime.fromtimestamp(value / 1000, UTC))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return day if day.year in _YEARS else None
 
 
 def decided_on(rows: Iterable[object], number: str | None) -> date | None:

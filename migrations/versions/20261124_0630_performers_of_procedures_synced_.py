@@ -1,6 +1,6 @@
 """performers of procedures, synced dossiers, counts of the reporting system
 
-Revises: d41b7e90c6a2
+Revises: 243e4dbf6c5b
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "f3725ee55cce"
-down_revision = "d41b7e90c6a2"
+down_revision = "243e4dbf6c5b"
 branch_labels = None
 depends_on = None
 
