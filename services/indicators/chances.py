@@ -7,11 +7,14 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.indicators import catalogue
 from services.indicators.answers import vietnamese
+from services.indicators.catalogue import behind
 from services.indicators.chances_schemas import AlongView, OpportunityView
 from services.indicators.petitions import Seen
 from services.indicators.queries import OF_BASIS, WITHIN, Figures, Scope
 from services.indicators.rules import engine
+from services.indicators.rules.catalogue import Judged as JudgedListed
 from services.indicators.rules.measures import MEASURES, Count
 from services.indicators.rules.opportunities import MASK, Opportunity, Shape, opportunities
 from services.indicators.rules.petitions import Judged, part_of
@@ -39,6 +42,7 @@ async def found(
     scope: Scope,
     figures: Figures,
     petitions: Seen,
+    listed: catalogue.Seen,
     rules: engine.RuleSet,
     *,
     province: str,
@@ -58,13 +62,15 @@ async def found(
     rows = await connection.fetch(_CODES, *scope.key, *rows_to_columns(wanted, 2)) if wanted else []
     codes = {(row[0], row[1]): row[2] for row in rows}
     mine = petitions.within(scope.unit)
-    return [
-        _view(
-            each,
-            _petitions(each, mine) if each.measure.origin == "petitions" else _codes(each, codes),
-        )
-        for each in chances
-    ]
+
+    def first(each: Opportunity) -> list[str]:
+        if each.measure.origin == "petitions":
+            return _petitions(each, mine)
+        if each.measure.origin == "catalogue":
+            return _listed(each, behind(listed, each.measure, figures, scope))
+        return _codes(each, codes)
+
+    return [_view(each, first(each)) for each in chances]
 
 
 def _other(scope: Scope, figures: Figures, rules: engine.RuleSet, *, province: str) -> dict[Count, int]:
@@ -90,6 +96,11 @@ def _petitions(each: Opportunity, mine: Sequence[Judged]) -> list[str]:
     return [one.petition.code for one in found[: min(FIRST, each.subjects)]]
 
 
+def _listed(each: Opportunity, judged: Sequence[JudgedListed]) -> list[str]:
+    short = [one.listed.code for one in judged if not one.holds]
+    return short[: min(FIRST, each.subjects)]
+
+
 def _codes(each: Opportunity, codes: Mapping[tuple[str, int], Sequence[str]]) -> list[str]:
     found: list[str] = []
     for shape, amount in each.first[:FIRST]:
@@ -102,6 +113,7 @@ _SUBJECT = {
     "procedure": "thủ tục (mỗi thủ tục một hồ sơ)",
     "petition": "phản ánh, kiến nghị",
 }
+_LISTED = "thủ tục"
 
 
 def _view(each: Opportunity, codes: list[str]) -> OpportunityView:
@@ -125,7 +137,7 @@ def _view(each: Opportunity, codes: list[str]) -> OpportunityView:
 
 def _sentence(each: Opportunity, name: str, per: Decimal) -> str:
     along = ", ".join(f"{vietnamese(points)} điểm ở {key}" for key, points in each.along.items())
-    subject = _SUBJECT.get(each.measure.subject, each.measure.subject)
+    subject = _LISTED if each.measure.origin == "catalogue" else _SUBJECT[each.measure.subject]
     return (
         f"Nếu thêm {vietnamese(each.subjects)} {subject} đạt yêu cầu của {each.measure.component} ({name}) thì tăng"
         f" {vietnamese(each.points)} điểm"

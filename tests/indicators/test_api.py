@@ -233,6 +233,7 @@ async def test_an_unchanged_figure_is_not_sent_again(http: httpx.AsyncClient, pr
 async def test_the_indicator_set_is_listed_with_its_sources(http: httpx.AsyncClient) -> None:
     found = (await http.get("/v1/indicators")).json()
     assert [group["slug"] for group in found["groups"] if group["computed"]] == [
+        "transparency",
         "progress",
         "online-service",
         "online-payment",
@@ -243,7 +244,8 @@ async def test_the_indicator_set_is_listed_with_its_sources(http: httpx.AsyncCli
         component["id"]: component for group in found["groups"] for component in group["components"]
     }
     assert [key for key, component in components.items() if component["computed"]] == [
-        *("2.1", "2.2", "3.3", "3.5", "3.5b", "3.6"),
+        *("1.1", "1.2", "1.3"),
+        *("2.1", "2.2", "3.1", "3.2", "3.3", "3.5", "3.5b", "3.6"),
         *("4.1", "4.2", "4.3", "4.4", "4.5b", "4.5a", "4.6"),
         *("5.4", "5.2", "5.3", "5.1"),
     ]
@@ -293,6 +295,8 @@ async def test_the_groups_that_ask_for_papers_and_payments(
             for each in view["components"]
         }
     assert {key: each for key, each in figures.items() if key[0] in "34"} == {
+        "3.1": (0, 0, "0.00"),  # the procedure is one of communes
+        "3.2": (0, 0, "0.00"),
         "3.3": (1, 6, "2.00"),  # online, and with an electronic result: full at a half
         "3.5": (1, 1, "2.00"),
         "3.5b": (1, 1, "2.00"),
@@ -308,8 +312,9 @@ async def test_the_groups_that_ask_for_papers_and_payments(
     for component, (numerator, denominator, _) in figures.items():
         if component == "4.6":
             continue
-        group = {"2": "progress", "4": "digitisation", "5": "satisfaction"}.get(component[0]) or (
-            "online-service" if component == "3.3" else "online-payment"
+        groups = {"1": "transparency", "2": "progress", "4": "digitisation", "5": "satisfaction"}
+        group = groups.get(component[0]) or (
+            "online-service" if component in ("3.1", "3.2", "3.3") else "online-payment"
         )
         sizes = []
         for part in ("numerator", "shortfall"):

@@ -214,7 +214,6 @@ def test_measures_fit_the_parameters() -> None:
         assert found.components[measure.component].group == measure.group
         tallied = measure.origin == "tally"
         assert tallied is ({measure.numerator.column, measure.denominator.column} <= set(COUNTS))
-        assert tallied is (measure.subject != "petition")
         assert (
             measure.numerator.procedures == measure.denominator.procedures == (measure.subject == "procedure")
         )

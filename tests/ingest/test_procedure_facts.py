@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.ingest.portals import procedure_facts
+from shared.identifiers import unit_name_key
 from shared.vocabulary import ProcedureFact
 
 FULL = {
@@ -29,7 +30,10 @@ def test_who_carries_it_out() -> None:
         {"MADONVI": "", "TENDONVI": ""},
         "Sở Y tế",
     ]
-    assert procedure_facts.performers({"COQUANTHUCHIEN": told}) == ["H31.16", "phường phố hiến"]
+    assert procedure_facts.performers({"COQUANTHUCHIEN": told}) == [
+        "H31.16",
+        unit_name_key("Phường Phố Hiến"),
+    ]
     assert procedure_facts.performers({"COQUANTHUCHIEN": "Sở Y tế"}) == []
 
 

@@ -165,7 +165,7 @@ async def test_procedures_of_the_sandbox(engine: AsyncEngine, settings: Settings
         assert row.effective_on == features.takes_effect_on(procedure)
         department = unit_name_key(facts.unit_by_code()[procedure.department].name)
         assert set(row.performers) == {
-            {"province": department, "commune": "cấp xã"}[level]
+            {"province": department, "commune": unit_name_key("Cấp xã")}[level]
             for level in decisions.national_levels(procedure)
         }
     assert await column(
