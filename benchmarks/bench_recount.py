@@ -1,7 +1,7 @@
 """A full recount, against one bare GROUP BY unit, procedure, month over the copies that count.
 
-The dossiers are those of benchmarks/lives.py: three copies each; one in eleven has supplements, no appointment, or
-copies that differ, and is judged by itself. Two recounts are timed: of assessments that are right already, as
+The dossiers are those of benchmarks/lives.py: three copies each; one in a hundred has copies that differ, and is
+judged by itself. Two recounts are timed: of assessments that are right already, as
 `chiso recount` finds them (all is read, judged and held against what is stored, nothing is written), and from nothing
 (all is written). The baseline is timed before each; medians.
 """

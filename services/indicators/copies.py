@@ -37,7 +37,7 @@ WHERE code = ANY($1::text[]) AND status = ANY($2::smallint[]) GROUP BY code, por
 _PRESENCE = "SELECT code, found FROM presence WHERE code = ANY($1::text[]) AND portal = $2"
 _PROCEDURES = """
 SELECT code, max_duration, duration_unit FROM procedure
-WHERE code = ANY($1::text[]) AND max_duration IS NOT NULL AND duration_unit = ANY($2::text[])
+WHERE ($1::text[] IS NULL OR code = ANY($1)) AND max_duration IS NOT NULL AND duration_unit = ANY($2::text[])
 """
 _COMPLAINTS = (
     "SELECT dossier_code, min(sent_at) FROM petition WHERE dossier_code = ANY($1::text[]) GROUP BY 1"
@@ -104,11 +104,11 @@ async def complaints(connection: asyncpg.Connection, codes: Sequence[str]) -> di
 def _facts(
     source: Source,
     copy: Copy | None,
-    maxima: Mapping[str | None, Duration],
+    maxima: Mapping[str, Duration],
     papers: int,
     complained_at: datetime | None,
 ) -> Facts:
-    maximum = maxima.get(copy.procedure_code) if copy is not None and copy.due_at is None else None
+    maximum = maxima.get(copy.procedure_code or "") if copy is not None and copy.due_at is None else None
     return Facts(source, copy, maximum, papers, complained_at)
 
 
@@ -125,14 +125,15 @@ async def _add_steps(connection: asyncpg.Connection, copies: Mapping[str, list[C
         ]
 
 
-async def _maxima(
-    connection: asyncpg.Connection, copies: Iterable[Copy | None]
-) -> dict[str | None, Duration]:
+async def _maxima(connection: asyncpg.Connection, copies: Iterable[Copy | None]) -> dict[str, Duration]:
     """By procedure, for the copies without an appointment."""
     known = {copy.procedure_code for copy in copies if copy is not None and copy.due_at is None}
-    if not known:
-        return {}
-    rows = await connection.fetch(_PROCEDURES, sorted(filter(None, known)), list(_UNITS_OF_DURATION))
+    return await maxima(connection, sorted(filter(None, known))) if known else {}
+
+
+async def maxima(connection: asyncpg.Connection, codes: Sequence[str] | None = None) -> dict[str, Duration]:
+    """Procedure → the longest time that it may take, where it is known; of these procedures, or of all."""
+    rows = await connection.fetch(_PROCEDURES, codes, list(_UNITS_OF_DURATION))
     return {code: Duration(value, _UNITS_OF_DURATION[unit]) for code, value, unit in rows}
 
 

@@ -1,11 +1,11 @@
 """Judges dossiers in bulk for a recount: many share a shape, and one of each shape is judged by the pure core.
 
-A shape is all that a judgement looks at, with the moments replaced by their order: the months of receipt, end,
-appointment and first petition, and which of them comes first. What the core says of one dossier holds for all of its
-shape, with their own unit, procedure and moments in the places of its own. The core stays the only place that knows
-the rules: what SQL supposes here (which copy counts, when it ended) is held against what the core says of the shape's
-dossier. A shape of which they differ is left, like every dossier that is not plain, to be judged by itself. That a
-shape is all that a judgement looks at is what tests/indicators/test_plain.py shows.
+A shape is all that a judgement looks at, with the moments replaced by their order (gathered.py): the months of receipt,
+end, appointment, request for more papers and first petition, and which of them comes first. What the core says of one
+dossier holds for all of its shape, with their own unit, procedure and moments in the places of its own. The core stays
+the only place that knows the rules: what SQL supposes here (which copy counts, when it ended) is held against what the
+core says of the shape's dossier. A shape of which they differ is left, like every dossier that is not plain, to be
+judged by itself. That a shape is all that a judgement looks at is what tests/indicators/test_plain.py shows.
 """
 
 from __future__ import annotations
@@ -17,57 +17,15 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from services.indicators.copies import Both, facts_of, unit_tree
-from services.indicators.rules.assess import SINCE, Contribution, Judged, assess_both
-from services.indicators.rules.facts import LEAST, NEEDED
-from services.indicators.rules.handling import LONGEST
+from services.indicators.gathered import PLACES, SHAPE, gather
+from services.indicators.rules.assess import Contribution, Judged, assess_both
 from services.indicators.rules.units import UnitTree
-from shared.calendar import TZ, Period, local_day, period_of, working_sessions
+from shared.calendar import TZ, Period, local_day, working_sessions
 from shared.db import rows_to_columns
-from shared.vocabulary import TERMINAL, Basis, Portal
+from shared.reasons import Bit
+from shared.vocabulary import Basis
 
 _TICK = timedelta(microseconds=1)
-_ENDS = ", ".join(str(int(state)) for state in sorted(TERMINAL))
-_SHAPE = "place, a1, b1, a2, b2, a3, b3, received_in, ended_in, due_in, turn, complained_in"
-
-# Two numbers hold all that is asked of a copy beside its moments and names, each in the width of its type: 32 bits for
-# a mask, 16 for the state, 13 for the channel. $1: now.
-_SEEN = f"""
-SELECT code, unit_code, procedure_code, received_at, due_at, vanished_at IS NULL AS there,
-       CASE WHEN state IN ({_ENDS}) THEN finished_at END AS end_at,
-       (known::bigint << 32) | facts AS a,
-       (facts_known::bigint << 32) | ((coalesce(state, 0)::bigint & 65535) << 16) | (coalesce(channel, 0)::bigint << 3)
-         | ((vanished_at IS NOT NULL)::int << 2) | (cancelled::int << 1) | (version IS NULL)::int AS b,
-       version IS NOT NULL AND vanished_at IS NULL AND known & {int(LEAST)} = {int(LEAST)} AS tells,
-       known & {int(NEEDED)} = {int(NEEDED)} AS whole,
-       NOT cancelled AND due_at IS NOT NULL AND received_at <= $1 AND coalesce(channel, 0) BETWEEN 0 AND 8191
-         AND (supplements IS NULL OR supplements = '[]')
-         AND (coalesce(state NOT IN ({_ENDS}), true)
-           OR finished_at <= least($1, received_at + interval '{LONGEST} seconds')) AS plain
-  FROM (SELECT *, CASE WHEN step_status <> 0 AND step_status_at IS NOT NULL
-                        AND (version IS NULL OR step_status_at > version)
-                       THEN step_status ELSE status END AS state
-          FROM dossier WHERE portal = '%s') AS d
-"""  # noqa: S608 - numbers of ours
-_OWN = ("unit_code", "procedure_code", "received_at", "due_at", "end_at")
-_PLACES = {1: Portal.NATIONAL, 2: Portal.SENT}
-"""Which copy SQL supposes to count; 0: none, then the provincial one is looked at."""
-_CASES = ", ".join(
-    f"CASE place WHEN 1 THEN n.{each} WHEN 2 THEN s.{each} ELSE p.{each} END AS {each}" for each in _OWN
-)
-# $2: the first moments of the months.
-_GATHERED = f"""
-SELECT code, place, coalesce(n.a, -1) AS a1, coalesce(n.b, -1) AS b1, coalesce(s.a, -1) AS a2, coalesce(s.b, -1) AS b2,
-       coalesce(p.a, -1) AS a3, coalesce(p.b, -1) AS b3, {_CASES},
-       coalesce(CASE place WHEN 1 THEN n.plain WHEN 2 THEN s.plain AND n.there ELSE p.tells AND p.plain END, false)
-         AND (place = 0 OR p.tells IS NOT TRUE OR p.plain AND CASE place
-           WHEN 1 THEN {" AND ".join(f"n.{each} IS NOT DISTINCT FROM p.{each}" for each in _OWN)}
-           ELSE {" AND ".join(f"s.{each} IS NOT DISTINCT FROM p.{each}" for each in _OWN)} END) AS plain
-  FROM ({_SEEN % Portal.NATIONAL.value}) AS n FULL JOIN ({_SEEN % Portal.SENT.value}) AS s USING (code)
-       FULL JOIN ({_SEEN % Portal.PROVINCIAL.value}) AS p USING (code)
-       CROSS JOIN LATERAL (
-         SELECT CASE WHEN n.tells AND n.whole THEN 1 WHEN s.tells THEN 2 WHEN n.tells THEN 1 ELSE 0 END AS place
-       ) AS chosen
-"""  # noqa: S608
 
 
 def _worked(at: str, day: str, sessions: int) -> str:
@@ -79,35 +37,21 @@ def _worked(at: str, day: str, sessions: int) -> str:
     return " + ".join([f"{day}.worked", *parts])
 
 
-_COMPLAINED = """
-SELECT dossier_code AS code, min(sent_at) AS complained_at FROM petition WHERE dossier_code IS NOT NULL GROUP BY 1
-"""
-_GATHER = f"""
-CREATE TEMP TABLE gathered ON COMMIT DROP AS
-SELECT g.code, place, a1, b1, a2, b2, a3, b3, {", ".join(_OWN)}, plain AND coalesce(complained_at <= $1, true) AS plain,
-       coalesce(width_bucket(complained_at, $2::timestamptz[]), -1) AS complained_in,
-       CASE WHEN end_at IS NULL THEN -1 ELSE width_bucket(end_at, $2::timestamptz[]) END AS ended_in,
-       width_bucket(received_at, $2::timestamptz[]) AS received_in, width_bucket(due_at, $2::timestamptz[]) AS due_in,
-       CASE WHEN end_at IS NULL THEN (due_at >= $1)::int
-            ELSE ((due_at >= end_at)::int << 1) | ((end_at >= received_at)::int << 2) END AS turn
-  FROM ({_GATHERED}) AS g LEFT JOIN ({_COMPLAINED}) AS c ON c.code = g.code
-"""  # noqa: S608
-
 _HEADS = (
     "counted_source text, counted_open boolean, counted_wakes boolean,"
     " provincial_source text, provincial_open boolean, provincial_wakes boolean"
 )
 _TABLES = f"""
-CREATE TEMP TABLE shape ({", ".join(f"{each.strip()} bigint" for each in _SHAPE.split(","))}, no int, {_HEADS})
+CREATE TEMP TABLE shape ({", ".join(f"{each.strip()} bigint" for each in SHAPE.split(","))}, no int, {_HEADS})
     ON COMMIT DROP;
-CREATE TEMP TABLE part (no int, basis text, period text, bits bigint, reason text, ends boolean, due boolean,
+CREATE TEMP TABLE part (no int, basis text, period text, bits bigint, reason text, ends int, due boolean,
     timed boolean) ON COMMIT DROP;
 CREATE TEMP TABLE standing (own text, period text, unit_code text) ON COMMIT DROP;
 """
 
 
 def _of(table: str) -> str:
-    return ", ".join(f"{table}.{each}" for each in _SHAPE.split(", "))
+    return ", ".join(f"{table}.{each}" for each in SHAPE.split(", "))
 
 
 def _judge(sessions: int) -> str:
@@ -117,7 +61,8 @@ def _judge(sessions: int) -> str:
 CREATE TEMP TABLE judged ON COMMIT DROP AS
 WITH working_day AS MATERIALIZED (
   SELECT * FROM unnest($1::date[], $2::timestamptz[], $3::interval[]{arrays}) AS w(day, starts_at, worked{columns}))
-SELECT g.code, s.no, coalesce(g.unit_code, '') AS own, coalesce(procedure_code, '') AS procedure_code, due_at, end_at,
+SELECT g.code, s.no, coalesce(g.unit_code, '') AS own, coalesce(procedure_code, '') AS procedure_code, due_at,
+       told_end, asked_at,
        CASE WHEN end_at >= received_at THEN floor(extract(epoch FROM end_at - received_at))::int END AS elapsed,
        CASE WHEN end_at >= received_at
             THEN floor(extract(epoch FROM {_worked("end_at", "l", sessions)}
@@ -128,9 +73,11 @@ SELECT g.code, s.no, coalesce(g.unit_code, '') AS own, coalesce(procedure_code, 
 """  # noqa: S608
 
 
-_TOLD = "st.unit_code, j.procedure_code, c.bits, c.reason, " + ", ".join(
+_TOLD = (
+    "st.unit_code, j.procedure_code, c.bits, c.reason, CASE c.ends WHEN 1 THEN j.told_end WHEN 2 THEN j.asked_at END, "
+) + ", ".join(
     f"CASE WHEN c.{flag} THEN j.{column} END"
-    for flag, column in (("ends", "end_at"), ("due", "due_at"), ("timed", "elapsed"), ("timed", "working"))
+    for flag, column in (("due", "due_at"), ("timed", "elapsed"), ("timed", "working"))
 )
 """What the shape's parts and the dossier's own say: the columns of Contribution, in their order."""
 _STORED = ", ".join(f"a.{column}" for column in Contribution._fields)
@@ -201,9 +148,9 @@ async def judge_plain(connection: asyncpg.Connection, now: datetime) -> Plain:
     others off `assessment`; the tally is the caller's to rebuild."""
     units = await unit_tree(connection)
     await connection.execute(_TABLES)
-    await connection.execute(_GATHER, now, _months(now))
+    await gather(connection, now)
     shapes = await connection.fetch(
-        f"SELECT {_SHAPE}, min(code) AS code FROM gathered WHERE plain GROUP BY {_SHAPE} ORDER BY count(*) DESC, code"  # noqa: S608
+        f"SELECT {SHAPE}, min(code) AS code FROM gathered WHERE plain GROUP BY {SHAPE} ORDER BY count(*) DESC, code"  # noqa: S608
     )
     await _parts(connection, shapes, now, units)
     days = await connection.fetchrow("SELECT min(received_at), max(end_at) FROM gathered WHERE plain")
@@ -227,17 +174,6 @@ async def judge_plain(connection: asyncpg.Connection, now: datetime) -> Plain:
     left = [row[0] for row in await connection.fetch(_LEFT, Basis.COUNTED.value)]
     await connection.execute("DROP TABLE gathered, shape, part, standing, judged, head")
     return Plain(judged, left, wakes)
-
-
-def _months(now: datetime) -> list[datetime]:
-    """The first moments of the months that figures can be about, and of one more."""
-    month = period_of("month", datetime(SINCE.year, SINCE.month, SINCE.day, tzinfo=TZ))
-    last = period_of("year", now).end
-    found = [month.start]
-    while month.start < last:
-        month = month.next()
-        found.append(month.start)
-    return found
 
 
 async def _parts(
@@ -267,13 +203,14 @@ async def _parts(
 def _as_supposed(own: asyncpg.Record, facts: Both, judged: Judged, units: UnitTree) -> bool:
     """Whether the core looked at the copy and the moments that SQL supposes, and says nothing else of them."""
     copy = facts.counted.copy
-    if (copy and copy.portal) is not _PLACES.get(own["place"]):
+    if (copy and copy.portal) is not PLACES.get(own["place"]):
         return False
-    wakes = (None, own["due_at"] + _TICK)
+    wakes = (None, own["due_at"] and own["due_at"] + _TICK)
+    ends = (None, own["told_end"], own["asked_at"])
     return all(each.wake_at in wakes for each in (judged.counted, judged.provincial)) and all(
         each.unit_code == units.standing_for(own["unit_code"], Period.parse(period).last_day)
         and each.procedure_code == (own["procedure_code"] or "")
-        and each.end_at in (None, own["end_at"])
+        and each.end_at == ends[_ends(each)]
         and each.deadline_at in (None, own["due_at"])
         for (_, period), each in judged.stored.items()
     )
@@ -287,12 +224,17 @@ def _head(judged: Judged) -> tuple[Any, ...]:
     )
 
 
+def _ends(each: Contribution) -> int:
+    """Which end is compared: 0: the period's, 1: the dossier's own, 2: the request for more papers."""
+    return 0 if each.end_at is None else 1 if each.bits & Bit.DONE.value else 2
+
+
 def _part(each: Contribution) -> tuple[Any, ...]:
     """Which moments are told; the dossier's own stand for them."""
     return (
         each.bits,
         each.reason,
-        each.end_at is not None,
+        _ends(each),
         each.deadline_at is not None,
         each.elapsed_seconds is not None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,8 @@ TURNS = [
 ]  # fmt: skip
 NEAR = [timedelta(microseconds=1) * n for n in (-1, 0, 1, 5_400_000_001)]
 moments = st.builds(lambda turn, by: turn + by, st.sampled_from(TURNS), st.sampled_from(NEAR))
+PROCEDURES = ("1.000001", "1.000002", "1.000003", "1.000004", "1.000005")
+"""With a maximum in each unit, and with one that says nothing."""
 COLUMNS_OF_COPY = (
     "known", "version", "status", "cancelled", "channel", "received_at", "due_at", "finished_at", "supplements",
     "facts", "facts_known", "step_status", "step_status_at", "unit_code", "procedure_code", "vanished_at",
@@ -45,6 +48,19 @@ def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
     return st.integers(0, 9).flatmap(lambda n: st.sampled_from(others) if n == 9 else st.just(usual))
 
 
+ASKED = moments | mostly(moment("2026-07-29 09:00"), None)
+
+
+def request(asked: datetime | None, answered: datetime | None, moved: bool) -> dict[str, str | None]:
+    return {
+        "requested_at": asked.isoformat() if asked else None,
+        "completed_at": answered.isoformat() if answered else None,
+        "due_before": None,
+        "due_after": NOW.isoformat() if moved else None,
+    }
+
+
+requests = st.lists(st.builds(request, ASKED, st.none() | moments, st.booleans()), max_size=2).map(json.dumps)
 copies = st.fixed_dictionaries(
     {
         "known": mostly(make.ALL_KNOWN, int(NEEDED), int(LEAST), 0),
@@ -53,15 +69,15 @@ copies = st.fixed_dictionaries(
         "cancelled": mostly(False, True),
         "channel": st.sampled_from([1, 2, None]),
         "received_at": moments | mostly(moment("2026-07-20 10:00"), None),
-        "due_at": moments | mostly(moment("2026-08-03 17:00"), None),
+        "due_at": moments | mostly(moment("2026-08-03 17:00"), None) | st.none(),
         "finished_at": moments | mostly(moment("2026-08-02 10:00"), None),
-        "supplements": mostly(None, "[]", REQUEST),
+        "supplements": mostly(None, "[]", "null", REQUEST) | requests,
         "facts": st.sampled_from([0, 0, 2, 4]),
         "facts_known": st.sampled_from([0, 8191]),
         "step_status": mostly(None, 9, 4, 0),
         "step_status_at": mostly(None, moment("2026-08-04 12:00"), moment("2026-08-03")),
         "unit_code": st.sampled_from(["H31.135", "H31.140", None]),
-        "procedure_code": mostly("1.001612", None, "1.009999"),
+        "procedure_code": mostly("1.001612", None, "1.009999") | st.sampled_from(PROCEDURES),
         "vanished_at": mostly(None, NOW),
     }
 )
@@ -149,6 +165,10 @@ async def base(engine: AsyncEngine) -> None:
             session, "H31.140", "UBND xã Cũ", valid_to=moment("2026-07-15").date(), successor_code="H31.136"
         )
         await make.procedure(session)
+        for code, value, unit in zip(
+            PROCEDURES, (20, 12, 1, 0, 9), ("Giờ", "Ngày", "Tháng", "Ngày", "Ngày làm việc"), strict=True
+        ):
+            await make.procedure(session, code, max_duration=value, duration_unit=unit)
 
 
 def test_shapes_say_what_each_dossier_says(cluster: Cluster) -> None:
@@ -192,15 +212,23 @@ async def test_the_mass_is_judged_by_its_shape(engine: AsyncEngine) -> None:
         )
         for n in range(50)
     ]
-    running = usual | {"status": 4, "supplements": REQUEST}
+    drawn += [
+        (usual | {"finished_at": moment("2026-08-02 10:00"), **odd}, set(Portal), None, {}, set())
+        for odd in (
+            {"due_at": None, "procedure_code": "1.000005"},
+            {"due_at": None},
+            {"supplements": REQUEST},
+        )
+    ]
+    twice = usual | {"status": 4, "supplements": json.dumps([*json.loads(REQUEST)] * 2)}
     async with session_scope(engine) as session:
         connection = await driver(session)
-        for number, each in enumerate([*drawn, (running, set(Portal), None, {}, set())]):
+        for number, each in enumerate([*drawn, (twice, set(Portal), None, {}, set())]):
             await connection.executemany(INSERT, rows_of(number, each))
         # One is complained of by now, one will be: that one is judged by itself.
         await complain(connection, [(7, moment("2026-08-04 10:00")), (8, moment("2026-08-05 10:00"))])
         plain = await judge_plain(connection, NOW)
-        assert (plain.judged, len(plain.left)) == (49, 2)
+        assert (plain.judged, len(plain.left)) == (52, 2)
         bit = int(Bit.COMPLAINED)
         complained = await connection.fetch(
             f"SELECT DISTINCT code, period FROM assessment_period WHERE bits & {bit} <> 0 ORDER BY 2"
@@ -211,4 +239,4 @@ async def test_the_mass_is_judged_by_its_shape(engine: AsyncEngine) -> None:
             "SELECT count(DISTINCT end_at) FROM assessment_period WHERE basis = $1 AND elapsed_seconds > 0",
             "both",
         )
-        assert timed == 49
+        assert timed == 50, "of each its own, and in July the request for more papers"
