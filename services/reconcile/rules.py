@@ -289,7 +289,7 @@ RULES: tuple[Rule, ...] = (
         responsible="unit",
         source="R4 (45/VPUB); portals.md §1.5",
         judge=judge.officer_missing,
-        sieve=sieves.text_judged("officer", Known.OFFICER, "officers"),
+        sieve=sieves.text_judged("officer", Known.OFFICER, "names"),
         reads="officer",
     ),
     Rule(

@@ -35,9 +35,9 @@ def moments_differ(column: str, field: Known) -> str:
     return f"{a} IS DISTINCT FROM {b} AND {knows(field, 'a', 'b')} AND ({within}) IS NOT TRUE"
 
 
-def text_judged(column: str, field: Known, judged: str) -> str:
-    """It knows the text, and the text is none or one of those that the rule's own function has objected to."""
-    return f"{knows(field, 'a')} AND ({{a}}.{column} IS NULL OR {{a}}.{column} = ANY({{{judged}}}))"
+def text_judged(column: str, field: Known, cleared: str) -> str:
+    """It knows the text, and the text is none or not one of those that the rule's own function has cleared."""
+    return f"{knows(field, 'a')} AND ({{a}}.{column} = ANY({{{cleared}}})) IS NOT TRUE"
 
 
 def lacks_in_state(column: str, field: Known, states: frozenset[int]) -> str:

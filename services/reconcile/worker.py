@@ -48,7 +48,7 @@ async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int
         sifted = await sieve.sift(session, now=now, parameters=parameters_on(local_day(now), province))
     totals = Counter(compared=sifted.dossiers)
     noted: set[str] = set()
-    for codes in _batches(sifted.codes if sifted.new else (), batch * NOTED):
+    for codes in _batches(sifted.new, batch * NOTED):
         async with session_scope(engine) as session:
             noted |= await sieve.note(session, codes, sifted, now=clock())
     batches = _batches([code for code in sifted.codes if code not in noted], batch)

@@ -62,7 +62,8 @@ class FindingEvent(Record):
 class Comparison(Record):
     """The row that a worker locks while it compares a dossier's copies, and what it last saw.
     `copies` bitmask: 1 provincial, 2 sent, 4 national; `wake_at`: the delayed change already written. `pairing`: which
-    half of a dossier with two codes it may be: 1 only the province has it, 2 everybody but the province, 0 neither."""
+    half of a dossier with two codes it may be: 1 only the province has it, 2 everybody but the province, 0 neither.
+    `compared_at`: when it was last judged; a full comparison that finds that there is nothing to judge leaves it."""
 
     __tablename__ = "comparison"
 
