@@ -76,13 +76,18 @@ def api(stage: Stage, application: str) -> Iterator[int]:
     env = {**os.environ, "DATABASE_URL": stage.app_url, "CHISO_NOW": NOW.isoformat(), "LOG_LEVEL": "WARNING"}
     process = subprocess.Popen([*argv, "--no-access-log", "--log-level", "warning"], env=env)
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+        answering(port)
         yield port
     finally:
         process.terminate()
         process.wait()
+
+
+def answering(port: int) -> None:
+    """Waits until an application answers."""
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)

@@ -20,6 +20,7 @@ from shared import operations, problems
 from shared.db import create_engine
 from shared.errors import TooLarge, where
 from shared.settings import Settings
+from shared.warm import Snapshot, Warm
 
 log = structlog.get_logger("http")
 
@@ -38,6 +39,7 @@ def create_app(
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is needed; `chiso up` hands it down")
     url = settings.database_url
+    snapshot = Snapshot()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -48,6 +50,7 @@ def create_app(
         try:
             yield
         finally:
+            await snapshot.close()
             await app.state.engine.dispose()
 
     app = FastAPI(
@@ -68,6 +71,7 @@ def create_app(
     app.include_router(operations.router)
     for router in routers:
         app.include_router(router)
+    app.add_middleware(Warm, snapshot=snapshot)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
