@@ -24,20 +24,16 @@ _COLUMNS = sorted(
     | {count.column for count in MEASURED}
     | {count.with_result for count in MEASURED if count.with_result}
 )
-# Each unit's range of the key is read once: its own cells and those below it. What is distinct (procedures) is so over
-# the subtree: one row for each unit, period and procedure first.
+# Each unit's range of the key is read once: its own cells and those below it.
 _FIGURES = f"""
 SELECT u.unit, t.period, {", ".join(f"sum(t.{column})::bigint" for column in COUNTED)},
-       {", ".join(measured_sql(count) for count in MEASURED)}, {USED}, max(t.as_of)
+       {", ".join(measured_sql(count) for count in MEASURED)}, {USED}, max(t.changed_at)
 FROM unnest($3::text[]) AS u(unit) CROSS JOIN LATERAL (
-     SELECT period, procedure_code, {", ".join(f"sum({column})::bigint AS {column}" for column in _COLUMNS)},
-            max(changed_at) AS as_of
+     SELECT period, procedure_code, changed_at, {", ".join(_COLUMNS)}
        FROM tally WHERE {OF_BASIS} AND period = ANY($2::text[])
         AND unit_code >= u.unit AND unit_code < u.unit || '/'
-        AND (unit_code = u.unit OR starts_with(unit_code, u.unit || '.'))
-      GROUP BY period, procedure_code) AS t
-  LEFT JOIN procedure p ON p.code = t.procedure_code
-  CROSS JOIN LATERAL (SELECT coalesce(p.facts, 0) AS f) AS facts
+        AND (unit_code = u.unit OR starts_with(unit_code, u.unit || '.'))) AS t
+  LEFT JOIN (SELECT code, facts AS f FROM procedure) AS p ON p.code = t.procedure_code
 GROUP BY u.unit, t.period
 """  # noqa: S608 - names of ours
 

@@ -71,23 +71,23 @@ class Figures:
 
 
 def measured_sql(count: Count) -> str:
-    """A figure over one row for each procedure `t`, with its facts `f`."""
+    """A figure over the cells `t`, with the facts `f` of their procedures."""
     column = f"t.{count.column}"
     if count.with_result is not None:
         result = int(ProcedureFact.RESULT)
         column = f"CASE WHEN f & {result} <> 0 THEN t.{count.with_result} ELSE {column} END"
-    of = f"f & {int(count.of)} = {int(count.of)}"
+    of = [f"f & {int(count.of)} = {int(count.of)}"] if count.of else []
     if count.procedures:
-        return f"count(*) FILTER (WHERE {column} > 0 AND {of})"
-    return f"coalesce(sum({column}) FILTER (WHERE {of}), 0)::bigint"
+        return f"count(DISTINCT t.procedure_code) FILTER (WHERE {' AND '.join([f'{column} > 0', *of])})"
+    return f"coalesce(sum({column}){f' FILTER (WHERE {of[0]})' if of else ''}, 0)::bigint"
 
 
 MEASURED = figures_of("tally")
 USED = (
-    "coalesce(array_agg(t.procedure_code)"
+    "coalesce(array_agg(DISTINCT t.procedure_code)"
     f" FILTER (WHERE t.online > 0 AND f & {int(ProcedureFact.ONLINE_SERVICE)} <> 0), '{{}}')"
 )
-"""Figures.used over one row for each procedure `t`, with its facts `f`."""
+"""Figures.used over the cells `t`, with the facts `f` of their procedures."""
 # Distinct procedures are counted over the subtree's non-empty cells (architecture.md §4): one row for each first.
 # Two transactions can commit in another order than their clocks say: the newest time alone is no version.
 _FIGURES = f"""
