@@ -11,21 +11,23 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.indicators import petitions, queries
+from services.indicators import petitions, queries, worker
 from services.indicators.rules.petitions import Counts
 from services.ingest import dvcqg, petitions_api
+from services.sandbox.dossier import Copy, Dossier
 from services.sandbox.facts import units as sandbox_units
 from services.sandbox.integrator import Integrator, Target
+from services.sandbox.published import Published
 from services.sandbox.ratings import ratings
 from services.sandbox.server import serving
 from services.sandbox.world import World
-from shared import access
+from shared import access, queue
 from shared.app import create_app
 from shared.calendar import Period
 from shared.db import session_scope
 from shared.identifiers import is_within
 from shared.settings import Settings
-from shared.vocabulary import Role, UnitLevel
+from shared.vocabulary import Basis, Consumer, Role, UnitLevel
 from tests import make, portals
 
 ANCHOR = datetime.fromisoformat("2026-09-21T00:00:00+07:00")
@@ -120,3 +122,48 @@ def _raters(item: Any) -> int:
 
 def _satisfied(item: Any) -> Decimal:
     return Decimal(item["PhanTramDanhGia"]["HaiLong"])
+
+
+class Prompt(World):
+    """The nation shows at once what it was told."""
+
+    def national(self, dossier: Dossier, at: int) -> Copy | None:
+        return self.sent(dossier, at)
+
+
+async def test_dossiers_complained_of_are_those_that_are(engine: AsyncEngine, settings: Settings) -> None:
+    """2.1 and 5.4 of dossiers that no portal distorts, for every unit and period, while time goes on: petitions come
+    before and after their dossiers, and more is found overdue."""
+    world = Prompt(size=2_000, anchor=ANCHOR)
+    world.dossiers = [each for each in world.dossiers if each.defect is None]
+    named = [each for each in world.petitions if each.dossier_code is not None]
+    settings = portals.at(settings, ANCHOR)
+    async with session_scope(engine) as session:
+        for unit in sandbox_units():
+            await make.unit(session, unit.code, unit.name, LEVELS[unit.level])
+        key_id, key = await access.create_key(
+            session, role=Role.INTEGRATOR, unit_code="H31", now=ANCHOR, by="test"
+        )
+    taken_off = 0
+    for now in (ANCHOR, ANCHOR + timedelta(days=24, hours=9)):
+        world.move(now)
+        app = create_app("test", dvcqg.router, petitions_api.router, settings=portals.at(settings, now))
+        with serving(app) as url:
+            counts = await Integrator(world, Target(url, key_id, key)).push()
+        assert (counts.refused, counts.messages) == (0, [])
+        await worker.tick(engine, now)
+        await queue.drain(engine, consumer=Consumer.INDICATORS, work=worker.work, now=now)
+        published = Published(world)
+        async with session_scope(engine) as session:
+            for period in PERIODS:
+                if period.start > now:
+                    continue
+                true = published.counts(int(period.start.timestamp()), int(period.end.timestamp()))
+                for code, unit_counts in true.items():
+                    found = await queries.figures(session, queries.Scope(Basis.COUNTED, period, code))
+                    n = unit_counts.n
+                    told = [found.counts[name] for name in ("dossiers", "on_time", "satisfied")]
+                    assert told == [n["received"], n["on_time"], n["satisfied"]], (code, period)
+                taken_off += true["H31"].n["on_time"] - true["H31"].n["satisfied"]
+    assert len(named) >= 5
+    assert taken_off >= 5
