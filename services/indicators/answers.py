@@ -39,6 +39,10 @@ def indicators() -> schemas.IndicatorsView:
             )
             for group in found.groups.values()
         ],
+        legal_groups=[
+            schemas.LegalGroupView(name=each.name, groups=list(each.groups), max=each.max)
+            for each in scoring.legal_groups({})
+        ],
         rule_sets=[rule_set(each) for each in found.rule_sets],
         rating_bands=[
             schemas.BandView(from_percent=band.from_percent, name=band.name) for band in bands.bounds

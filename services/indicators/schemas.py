@@ -72,6 +72,14 @@ class GroupView(BaseModel):
     components: list[ComponentView]
 
 
+class LegalGroupView(BaseModel):
+    """A group of QĐ 766: five, of which one is two of the portal's."""
+
+    name: str = Field(examples=["Cung cấp dịch vụ trực tuyến"])
+    groups: list[IndicatorGroup]
+    max: Decimal = Field(examples=["22"])
+
+
 class BandView(BaseModel):
     from_percent: Decimal
     name: str
@@ -82,6 +90,7 @@ class IndicatorsView(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLES["IndicatorsView"]})
     groups: list[GroupView]
+    legal_groups: list[LegalGroupView]
     rule_sets: list[RuleSetView]
     rating_bands: list[BandView]
     rating_provenance: ProvenanceView

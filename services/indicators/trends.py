@@ -83,6 +83,10 @@ def _period(figures: Figures, period: Period, now: datetime) -> shapes.TrendPeri
             )
             for each in group_points(scored, period)
         ],
+        legal_groups=[
+            shapes.LegalPointsView(name=each.name, groups=list(each.groups), max=each.max, points=each.points)
+            for each in scoring.legal_groups({group: one.points for group, one in scored.items()})
+        ],
         total=total,
         rating=total_rating(total, period),
         dossiers=counts["dossiers"],

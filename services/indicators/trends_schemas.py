@@ -7,7 +7,7 @@ from decimal import Decimal
 from pydantic import BaseModel, Field
 
 from services.indicators.boards_schemas import example_of
-from services.indicators.schemas import Moment, PeriodView, UnitView
+from services.indicators.schemas import LegalGroupView, Moment, PeriodView, UnitView
 from shared.vocabulary import Basis, IndicatorGroup
 
 
@@ -32,12 +32,19 @@ class TrendGroupView(BaseModel):
     components: list[TrendComponentView]
 
 
+class LegalPointsView(LegalGroupView):
+    """`points` null: a part of it has none."""
+
+    points: Decimal | None
+
+
 class TrendPeriodView(BaseModel):
     period: PeriodView
     rule_set: str = Field(
         description="The one in force on the period's last day", examples=["portal-2026-09"]
     )
     groups: list[TrendGroupView]
+    legal_groups: list[LegalPointsView] = Field(description="The same points in the five groups of QĐ 766")
     total: Decimal | None
     rating: str | None
     dossiers: int
@@ -78,6 +85,14 @@ class TrendsView(BaseModel):
                                 "max": "20",
                             }
                         ],
+                    }
+                ],
+                "legal_groups": [
+                    {
+                        "name": "Cung cấp dịch vụ trực tuyến",
+                        "groups": ["online-service", "online-payment"],
+                        "max": "22",
+                        "points": "17.13",
                     }
                 ],
                 "total": None,

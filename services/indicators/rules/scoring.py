@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from services.indicators.rules import engine
-from services.indicators.rules.engine import Component, RuleSet, Score
+from services.indicators.rules.engine import Component, Group, RuleSet, Score
 from services.indicators.rules.measures import MEASURES, Count, Measure
 from shared.vocabulary import IndicatorGroup
 
@@ -82,3 +82,31 @@ def complete(rules: RuleSet) -> dict[IndicatorGroup, bool]:
         )
         for group in engine.parameters().groups.values()
     }
+
+
+class LegalGroup(NamedTuple):
+    """A group as QĐ 766 names them: five, of which one is two of the portal's (indicators.md §1)."""
+
+    name: str
+    groups: tuple[IndicatorGroup, ...]
+    max: Decimal
+    points: Decimal | None
+
+
+def legal_groups(points: Mapping[IndicatorGroup, Decimal | None]) -> list[LegalGroup]:
+    """The portal's six groups → the Decision's five, in its order; points None where a part has none."""
+    parts: dict[str, list[Group]] = {}
+    for group in engine.parameters().groups.values():
+        parts.setdefault(group.law_name, []).append(group)
+    found = []
+    for name, groups in parts.items():
+        told = [each for group in groups if (each := points.get(group.slug)) is not None]
+        found.append(
+            LegalGroup(
+                name,
+                tuple(group.slug for group in groups),
+                sum((group.max for group in groups), Decimal(0)),
+                sum(told, Decimal("0.00")) if len(told) == len(groups) else None,
+            )
+        )
+    return found
