@@ -278,17 +278,23 @@ def reconcile() -> None:
 
 @command.command()
 def recount() -> None:
-    """Rebuild assessments and tally from the dossiers, after saying what differed; score captures again."""
+    """Rebuild assessments and tally from the dossiers, with progress, and say what differed; score captures again."""
     settings = get_settings()
+    with _services_url(settings) as url, _bar() as bar:
+        task = bar.add_task("recount", total=None)
 
-    async def again() -> None:
-        async with _engine(url) as engine, session_scope(engine) as session:
-            before = await recounting.check(session)
-            counted = await recounting.recount(session, now=settings.now())
-            await capture_scores.score_captures(session, now=settings.now(), again=True)
-        console.print(f"{len(before)} cells differed; {counted} dossiers counted again", highlight=False)
+        async def again() -> None:
+            async with _engine(url) as engine, session_scope(engine) as session:
+                before = await recounting.check(session)
+                counted = await recounting.recount(
+                    session,
+                    now=settings.now(),
+                    on_progress=lambda now: bar.update(task, completed=now.dossiers, total=now.total),
+                )
+                await capture_scores.score_captures(session, now=settings.now(), again=True)
+            bar.stop()
+            console.print(f"{len(before)} cells differed; {counted} dossiers counted again", highlight=False)
 
-    with _services_url(settings) as url:
         asyncio.run(again())
 
 

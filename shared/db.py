@@ -65,6 +65,27 @@ def rows_to_columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
+_NEXT, _NULL = "\x1f", "\x1e"
+
+
+def spelt(values: Sequence[Any]) -> str:
+    """A column of texts, numbers or aware moments as PostgreSQL spells an array, for `$1::text::bigint[]`: two to five
+    times as fast as the driver's own way, which asks each element whether it is a list. Texts hold no control
+    characters; every door sees to that."""
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, str):
+        texts = [_NULL if value is None else value for value in values] if None in values else values
+        text = _NEXT.join(texts).replace("\\", "\\\\").replace('"', '\\"').replace(_NEXT, '","')
+        return ('{"' + text + '"}').replace(f'"{_NULL}"', "NULL")
+    if isinstance(first, datetime):
+        told: dict[Any, str] = {
+            value: value.isoformat() for value in set(values) - {None}
+        }  # many are repeated
+        told[None] = "NULL"
+        return "{" + ",".join(map(told.__getitem__, values)) + "}"
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
+
+
 async def copy_text(columns: Sequence[Sequence[Any]]) -> AsyncIterator[bytes]:
     """Columns → one chunk in COPY's text form with the empty field as NULL. Texts must be neither empty nor hold
     control characters; every door sees to that."""

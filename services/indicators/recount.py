@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -42,12 +43,14 @@ GROUP BY {_KEY}
 _COUNT = f"CREATE TEMP TABLE counted ON COMMIT DROP AS {_COUNTED}"
 _REBUILD = f"""
 INSERT INTO tally ({_KEY}, {_COLUMNS}, changed_at)
-SELECT {_KEY}, {_COLUMNS}, clock_timestamp() FROM counted ORDER BY {_KEY}
+SELECT {_KEY}, {_COLUMNS}, clock_timestamp() FROM counted c
+ WHERE NOT EXISTS (SELECT FROM tally t WHERE ({", ".join(f"t.{each}" for each in _KEY.split(", "))})
+                                           = ({", ".join(f"c.{each}" for each in _KEY.split(", "))})
+   AND {" AND ".join(f"t.{column} = c.{column}" for column in COLUMNS)})
+ ORDER BY {_KEY}
 ON CONFLICT ({_KEY}) DO UPDATE SET
     {", ".join(f"{column} = excluded.{column}" for column in COLUMNS)},
     changed_at = greatest(tally.changed_at + interval '1 microsecond', excluded.changed_at)
-WHERE ({", ".join(f"tally.{column}" for column in COLUMNS)})
-    IS DISTINCT FROM ({", ".join(f"excluded.{column}" for column in COLUMNS)})
 """  # noqa: S608
 _EMPTY = f"""
 UPDATE tally t SET {", ".join(f"{column} = 0" for column in COLUMNS)},
@@ -76,7 +79,16 @@ class Difference(NamedTuple):
     counted: int
 
 
-async def recount(session: AsyncSession, *, now: datetime) -> int:
+class Progress(NamedTuple):
+    """dossiers: judged so far, of `total`; known once those are judged that are alike."""
+
+    dossiers: int
+    total: int
+
+
+async def recount(
+    session: AsyncSession, *, now: datetime, on_progress: Callable[[Progress], None] = lambda _: None
+) -> int:
     """Judge every dossier anew, in bulk where they are alike (plain.py), and rebuild the tally, in the session's
     transaction. Returns the number of dossiers. Workers wait meanwhile; readers see the old figures until it is
     committed."""
@@ -86,14 +98,17 @@ async def recount(session: AsyncSession, *, now: datetime) -> int:
     now = await not_before_opened(connection, now)
     plain = await judge_plain(connection, now)
     await queue.enqueue_wake(session, plain.wakes, consumer=Consumer.INDICATORS, now=now)
+    total = plain.judged + len(plain.left)
+    on_progress(Progress(plain.judged, total))
     for start in range(0, len(plain.left), BATCH):
         with collecting.put_off():
             await assess_codes(session, codes=plain.left[start : start + BATCH], now=now, tally=False)
+        on_progress(Progress(min(plain.judged + start + BATCH, total), total))
     await connection.execute(_COUNT)
     await connection.execute(_REBUILD)
     await connection.execute(_EMPTY)
     await connection.execute("DROP TABLE counted")
-    return plain.judged + len(plain.left)
+    return total
 
 
 async def check(session: AsyncSession) -> list[Difference]:

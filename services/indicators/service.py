@@ -21,7 +21,7 @@ from services.indicators.rules.assess import Head, Judged, assess_both
 from services.indicators.rules.measures import COLUMNS, added
 from shared import queue
 from shared.calendar import Period, period_of
-from shared.db import driver, rows_to_columns
+from shared.db import driver, rows_to_columns, spelt
 from shared.reasons import Source
 from shared.vocabulary import Basis, Consumer
 
@@ -145,6 +145,15 @@ async def _lock(
 ) -> dict[tuple[str, str], Head]:
     """Make sure of the head rows (each code has both) and lock them, in key order, unless the caller has locked the
     table. Returns them as they are."""
+    if rows:
+        # Most are there. Where one is missing the locks are given back first: whoever makes rows while holding others
+        # and whoever holds them in key order could wait for each other.
+        await connection.execute("SAVEPOINT found")
+        found = await heads(connection, codes, locked=True)
+        if len(found) == len(codes) * len(Basis):
+            await connection.execute("RELEASE SAVEPOINT found")
+            return found
+        await connection.execute("ROLLBACK TO SAVEPOINT found; RELEASE SAVEPOINT found")
     await connection.execute(
         "INSERT INTO assessment (code, basis, source, open) SELECT code, basis, $3, false"
         " FROM unnest($1::text[]) AS c(code), unnest($2::text[]) AS b(basis)"
@@ -189,8 +198,9 @@ _ROW = (
     " elapsed_seconds, working_seconds"
 )
 _UNNESTED = (
-    "unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::timestamptz[],"
-    " $9::timestamptz[], $10::int[], $11::int[])"
+    "unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[],"
+    " $6::text::bigint[], $7::text::text[], $8::text::timestamptz[], $9::text::timestamptz[], $10::text::int[],"
+    " $11::text::int[])"
 )
 _INSERT = f"""
 INSERT INTO assessment_period ({_ROW}) SELECT * FROM {_UNNESTED} AS t({_ROW})
@@ -203,7 +213,8 @@ UPDATE assessment_period p SET unit_code = t.unit_code, procedure_code = t.proce
 FROM {_UNNESTED} AS t({_ROW}) WHERE p.code = t.code AND p.basis = t.basis AND p.period = t.period
 """  # noqa: S608
 _DELETE = """
-DELETE FROM assessment_period p USING unnest($1::text[], $2::text[], $3::text[]) AS t(code, basis, period)
+DELETE FROM assessment_period p
+USING unnest($1::text::text[], $2::text::text[], $3::text::text[]) AS t(code, basis, period)
 WHERE p.code = t.code AND p.basis = t.basis AND p.period = t.period
 """
 
@@ -214,11 +225,11 @@ async def _write(connection: asyncpg.Connection, changes: Sequence[Change]) -> N
     new = [row for was, row in changes if was is None and row is not None]
     moved = [row for was, row in changes if was is not None and row is not None]
     if gone:
-        await connection.execute(_DELETE, *rows_to_columns(gone, 3))
+        await connection.execute(_DELETE, *map(spelt, rows_to_columns(gone, 3)))
     if moved:
-        await connection.execute(_UPDATE, *rows_to_columns(moved, 11))
+        await connection.execute(_UPDATE, *map(spelt, rows_to_columns(moved, 11)))
     if new:
-        await connection.execute(_INSERT, *rows_to_columns(new, 11))
+        await connection.execute(_INSERT, *map(spelt, rows_to_columns(new, 11)))
 
 
 async def _write_heads(
@@ -243,23 +254,23 @@ async def _write_heads(
     ]
     await connection.execute(
         "UPDATE assessment a SET source = t.source, open = t.open, assessed_at = t.assessed_at,"
-        " wake_at = t.wake_at FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[],"
-        " $5::timestamptz[], $6::timestamptz[])"
+        " wake_at = t.wake_at FROM unnest($1::text::text[], $2::text::text[], $3::text::text[], $4::text::boolean[],"
+        " $5::text::timestamptz[], $6::text::timestamptz[])"
         " AS t(code, basis, source, open, wake_at, assessed_at) WHERE a.code = t.code AND a.basis = t.basis",
-        *rows_to_columns(heads, 6),
+        *map(spelt, rows_to_columns(heads, 6)),
     )
 
 
 def _add_to(columns: Sequence[str]) -> str:
     """SQL that adds to these columns; cells that are new get zeros in the others."""
-    arrays = "".join(f", ${place}::bigint[]" for place, _ in enumerate(columns, start=6))
+    arrays = "".join(f", ${place}::text::bigint[]" for place, _ in enumerate(columns, start=6))
     told = "".join(f", {column}" for column in columns)
     adding = "".join(f"{column} = tally.{column} + excluded.{column}, " for column in columns)
     others = [column for column in COLUMNS if column not in columns]
     return f"""
 INSERT INTO tally (changed_at, basis, period, unit_code, procedure_code{told}{"".join(f", {each}" for each in others)})
 SELECT $1::timestamptz, t.*{", 0" * len(others)}
-  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]{arrays})
+  FROM unnest($2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[]{arrays})
     AS t(basis, period, unit_code, procedure_code{told})
 ORDER BY basis COLLATE "C", period COLLATE "C", unit_code COLLATE "C", procedure_code COLLATE "C"
 ON CONFLICT (basis, period, unit_code, procedure_code) DO UPDATE SET {adding}
@@ -276,7 +287,8 @@ async def _add(connection: asyncpg.Connection, cells: Mapping[Cell, tuple[int, .
     counts = zip(*(cells[key] for key in keys), strict=True)
     moved = {column: each for column, each in zip(COLUMNS, counts, strict=True) if any(each)}
     at = await connection.fetchval("SELECT clock_timestamp()")
-    await connection.execute(_add_to(tuple(moved)), at, *rows_to_columns(keys, 4), *moved.values())
+    columns = [*rows_to_columns(keys, 4), *moved.values()]
+    await connection.execute(_add_to(tuple(moved)), at, *map(spelt, columns))
 
 
 async def open_period(session: AsyncSession, *, now: datetime) -> int | None:
