@@ -20,7 +20,6 @@ from shared.calendar import TZ
 from shared.vocabulary import Known, Portal
 
 _BITS = {Portal.PROVINCIAL: 1, Portal.SENT: 2, Portal.NATIONAL: 4}
-_ORDER = (Portal.PROVINCIAL, Portal.SENT, Portal.NATIONAL)
 _GROUPS = tuple(tuple(rules) for _, rules in groupby(RULES, key=lambda rule: rule.group))
 
 
@@ -59,11 +58,12 @@ def compare(copies: Iterable[Copy], proofs: Proofs, now: datetime, parameters: P
     def case(a: Copy, b: Copy) -> Case:
         return Case(a, b, judged, proofs, now, parameters)
 
+    alone = {portal: case(copy, copy) for portal, copy in judged.items()}
     cases = {
-        "dossier": [("", case(copy, copy)) for copy in list(judged.values())[:1]],
-        "copy": [(copy.portal.value, case(copy, copy)) for copy in judged.values()],
+        "dossier": [("", each) for each in alone.values()][:1],
+        "copy": [(portal.value, each) for portal, each in alone.items()],
         "pair": [(f"{a.portal}-{b.portal}", case(a, b)) for a, b in _pairs(judged)],
-        "officer": [("", case(copy, copy)) for copy in _public(judged)],
+        "officer": [("", alone[copy.portal]) for copy in _public(judged)],
     }
     found: list[Found] = []
     wakes: list[datetime] = []
@@ -91,7 +91,7 @@ def compare(copies: Iterable[Copy], proofs: Proofs, now: datetime, parameters: P
 
 
 def _order(copy: Copy) -> int:
-    return _ORDER.index(copy.portal)
+    return _BITS[copy.portal]
 
 
 def _pairs(copies: dict[Portal, Copy]) -> Iterator[tuple[Copy, Copy]]:
@@ -174,14 +174,15 @@ def _evidence(rule: Rule, case: Case) -> dict[str, Any]:
                 key=lambda copy: copy.received_at or case.now,
             )
         ]
+    texts = [show(rule, copy) for copy in shown]
     a, b = shown[0], shown[-1]
     a_portal, b_portal = PORTAL_NAMES[a.portal], PORTAL_NAMES[b.portal]
     problems = impossibilities(case, a) if rule.kind == "impossible_record" else frozenset[str]()
     evidence: dict[str, Any] = {
         "rule": rule.kind,
         "sentence": rule.sentence.format(
-            a=show(rule, a),
-            b=show(rule, b),
+            a=texts[0],
+            b=texts[-1],
             a_portal=a_portal,
             b_portal=b_portal,
             A_portal=a_portal[0].upper() + a_portal[1:],
@@ -193,12 +194,12 @@ def _evidence(rule: Rule, case: Case) -> dict[str, Any]:
             {
                 "portal": copy.portal.value,
                 "value": read(rule, copy),
-                "text": show(rule, copy),
+                "text": text,
                 "via": copy.via,
                 "learnt_at": _iso(copy.learnt_at),
                 "version": _iso(copy.version),
             }
-            for copy in shown
+            for copy, text in zip(shown, texts, strict=True)
         ],
         # What cannot be at the province is the unit's to mend; further on the synchronisation made it.
         "responsible": "vnpt"

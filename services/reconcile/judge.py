@@ -49,7 +49,7 @@ class Verdict(Enum):
 FOUND, CLEAR, UNKNOWN = Verdict.FOUND, Verdict.CLEAR, Verdict.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Case:
     """What a rule looks at: `a` the copy nearer to the province, `b` the one that should agree with it (the
     same as `a` where a rule looks at one copy only); `copies`: all that are there, neither vanished nor
@@ -257,19 +257,17 @@ def impossibilities(case: Case, copy: Copy) -> frozenset[str]:
     the state is the cause."""
     received = copy.received_at if copy.knows(Known.RECEIVED_AT) else None
     finished = copy.finished_at if copy.knows(Known.FINISHED_AT) else None
-    found = set()
+    found: set[str] = set()
     if received is not None and finished is not None and finished < received - case.parameters.tolerance:
         found.add("end_before_receipt")
     latest = case.now + case.parameters.clock_tolerance
-    if any(moment is not None and moment > latest for moment in (received, finished)):
+    if (received is not None and received > latest) or (finished is not None and finished > latest):
         found.add("in_future")
+    if (received is not None and finished is not None) or copy.version is None:
+        return frozenset(found)
     state = copy.effective_status
     nearest = next((each for each in case.copies.values() if each.version is not None), copy)
-    if (
-        copy.version is not None
-        and copy.status == state == nearest.effective_status
-        and copy.knows(Known.STATUS)
-    ):
+    if copy.status == state == nearest.effective_status and copy.knows(Known.STATUS):
         if state in NEEDS_RECEIPT and received is None and copy.knows(Known.RECEIVED_AT):
             found.add("no_receipt")
         if state in NEEDS_END and finished is None and copy.knows(Known.FINISHED_AT):

@@ -3,8 +3,6 @@
 Left out is a dossier of which no rule could say anything, that has no open finding, waits for nothing, is no other half
 of a pair than it was, and whose comparison row says what its copies say: comparing it would write nothing.
 The conditions are the rules' own (`Rule.sieve`, sieves.py).
-
-Statements are fetched whole: one that is asked for a single row (fetchrow, fetchval) runs without parallel workers.
 """
 
 from __future__ import annotations
@@ -230,15 +228,21 @@ async def _texts(connection: asyncpg.Connection) -> list[asyncpg.Record]:
     return texts
 
 
-async def sift(session: AsyncSession, *, now: datetime, parameters: Parameters) -> Sifted:
-    """Read all copies once and say what has to be judged. The transaction reads only; its statements are given memory
-    to join in. What changes afterwards has its own change in the queue."""
-    connection = await driver(session)
+async def allow_pass(connection: asyncpg.Connection) -> None:
+    """Give the rest of this transaction what a statement that reads all copies needs: memory to join in, and parallel
+    workers. Such a statement is to be fetched whole: one that is asked for a single row runs without them."""
     await connection.execute(
         "SET LOCAL work_mem = '256MB'; SET LOCAL plan_cache_mode = force_custom_plan;"
         " SET LOCAL parallel_setup_cost = 0;"
         " SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL min_parallel_index_scan_size = 0"
     )
+
+
+async def sift(session: AsyncSession, *, now: datetime, parameters: Parameters) -> Sifted:
+    """Read all copies once and say what has to be judged. The transaction reads only. What changes afterwards has its
+    own change in the queue."""
+    connection = await driver(session)
+    await allow_pass(connection)
     through = await connection.fetchval(
         "SELECT complete_through FROM sync_state WHERE portal = 'provincial' AND subject = 'dossiers'"
     )

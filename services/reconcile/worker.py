@@ -39,9 +39,10 @@ async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None
 
 async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int = BATCH) -> dict[str, int]:
     """Compare every dossier and the procedures: one pass that reads all copies says which could have a finding, or have
-    one (sieve.py); only these are judged, a transaction a batch, two batches at a time. Returns how many findings
-    opened, reopened, changed and resolved, and `compared`. Each batch is judged at its own moment: by the moment of the
-    start, a comparison of hours would resolve what a worker has opened meanwhile."""
+    one (sieve.py); only these are judged, a transaction a batch, two batches at a time; procedures, captures and units
+    beside them. Returns how many findings opened, reopened, changed and resolved, and `compared`. Each batch is judged
+    at its own moment: by the moment of the start, a comparison of hours would resolve what a worker has opened
+    meanwhile."""
     province = get_settings().province_code
     async with session_scope(engine) as session:
         now = clock()
@@ -58,17 +59,19 @@ async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int
             async with session_scope(engine) as session:
                 totals.update(await service.compare_dossiers(session, codes, now=clock(), province=province))
 
+    async def others() -> None:
+        async with session_scope(engine) as session:
+            totals.update(await service.reconcile_procedures(session, now=clock(), province=province))
+            totals.update(await captures.reconcile_captures(session, now=clock(), province=province))
+        async with session_scope(engine) as session:
+            totals.update(await patterns.reconcile_units(session, now=clock(), province=province))
+
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(2):
-                group.create_task(judge())
+            for task in (judge(), judge(), others()):
+                group.create_task(task)
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from failed
-    async with session_scope(engine) as session:
-        totals.update(await service.reconcile_procedures(session, now=clock(), province=province))
-        totals.update(await captures.reconcile_captures(session, now=clock(), province=province))
-    async with session_scope(engine) as session:
-        totals.update(await patterns.reconcile_units(session, now=clock(), province=province))
     return dict(totals)
 
 
