@@ -133,6 +133,14 @@ class PetitionKind(StrEnum):
     OTHER = "other"
 
 
+class ReportSource(StrEnum):
+    """Where a number of the national reporting system (BCQG) was read."""
+
+    SCREEN = "screen"
+    FILE = "file"  # one that it exported
+    LETTER = "letter"
+
+
 class UnitLevel(StrEnum):
     """What a unit is; also the level at which a procedure is carried out."""
 

@@ -50,6 +50,9 @@ PUSHING = frozenset({Role.CENTRE, Role.INTEGRATOR})
 EXPECTED: dict[tuple[str, str], Expected] = {
     ("POST", "/v1/dossiers"): Expected(json=[]),
     ("POST", "/v1/petitions"): Expected(json=[]),
+    ("POST", "/v1/reporting-counts"): Expected(
+        json={"unit": MINE, "period": "2026-08", "count": 4128, "source": "screen"}
+    ),
     ("GET", "/v1/dossiers/{code}"): Expected(path={"code": DOSSIER}, of_unit=True),
     ("GET", "/v1/dossiers/{code}/assessment"): Expected(path={"code": DOSSIER}, of_unit=True),
     ("POST", "/v1/sync-runs"): Expected(json={"portal": "provincial", "subject": "dossiers"}),
@@ -101,6 +104,7 @@ WRITERS = {
     "/v1/quarantine/{refusal_id}/replay": {Role.ADMIN, *PUSHING},
     "/v1/unit-aliases/{name}": {Role.ADMIN, Role.CENTRE},
     "/v1/petitions": {Role.ADMIN, Role.CENTRE, Role.INTEGRATOR},
+    "/v1/reporting-counts": {Role.ADMIN, Role.CENTRE},
     "/v1/dossiers": {Role.ADMIN, Role.CENTRE, Role.INTEGRATOR},
     "/v1/sync-runs": {Role.ADMIN, Role.CENTRE},
     "/v1/circuits/{name}": {Role.ADMIN, Role.CENTRE},

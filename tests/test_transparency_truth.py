@@ -19,8 +19,9 @@ from services.sandbox.facts import units as sandbox_units
 from services.sandbox.world import World
 from shared.calendar import Period
 from shared.db import driver, session_scope
+from shared.identifiers import unit_name_key
 from shared.settings import Settings
-from shared.vocabulary import Basis, Portal, Subject
+from shared.vocabulary import Basis, Portal, ProcedureFact, Subject
 from tests import make
 from tests.make import NOW
 from tests.portals import sandbox
@@ -167,3 +168,31 @@ async def test_answers(engine: AsyncEngine, settings: Settings) -> None:
             params={"unit": "H31.135", "period": "2026", "part": "numerator"},
         )
         assert (refused.status_code, refused.json()["field"]) == (404, "component")
+
+
+async def test_whose_a_procedure_is_must_be_known(engine: AsyncEngine, settings: Settings) -> None:
+    async with session_scope(engine) as session:
+        await make.units(session)
+        dept = {"levels": ["province"], "facts": int(ProcedureFact.ONLINE_SERVICE)}
+        await make.procedure(session, "1.000001", **dept, performers=["H31.16"])
+        await make.procedure(session, "1.000002", **dept, performers=[unit_name_key("Sở Công Thương")])
+        await make.procedure(session, "1.000003", **dept, publisher="H15", performers=["H15.20"])
+        await make.procedure(session, "1.000004")
+    params = {"unit": "H31.16", "period": "2026-08"}
+    async with make.client(engine, settings, *main.routers) as http:
+        path = "/v1/indicators/online-service"
+        answer = await http.get(path, params=params)
+        offered = next(each for each in answer.json()["components"] if each["id"] == "3.1")
+        assert (offered["numerator"], offered["denominator"], offered["points"]) == (2, 2, "2.00")
+        async with session_scope(engine) as session:
+            await make.procedure(session, "1.000005", **dept, performers=[unit_name_key("Sở, ban, ngành")])
+        tag = {"If-None-Match": answer.headers["etag"]}
+        changed = await http.get(path, params=params, headers=tag)
+        assert changed.status_code == 200, "the catalogue is another"
+        assert {each["id"] for each in changed.json()["not_computed"]} == {"3.1", "3.2"}
+        assert changed.json()["not_computed"][0]["why"].startswith("Không tính được: 1 thủ tục cấp tỉnh")
+        refused = await http.get(f"{path}/3.1/items", params=params | {"part": "numerator"})
+        assert refused.status_code == 404
+        province = (await http.get(path, params=params | {"unit": "H31"})).json()
+        offered = next(each for each in province["components"] if each["id"] == "3.1")
+        assert (offered["numerator"], offered["denominator"]) == (3, 4)

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 from services.indicators import schemas
+from services.indicators.capture_queries import Figure, Head
 from services.indicators.queries import Assessed, Figures, Item, ProcedureTime, Scope, percent
 from services.indicators.rules import engine, scoring
 from services.indicators.rules.catalogue import Judged
@@ -99,6 +100,7 @@ def group_score(
     now: datetime,
     handling: schemas.HandlingView | None = None,
     petitions: schemas.PetitionsView | None = None,
+    published: tuple[Head, Mapping[str, Figure]] | None = None,
 ) -> schemas.GroupScoreView:
     """One group of one unit: each measure scored, the group as their sum (indicators.md §4.1)."""
     described = engine.parameters()
@@ -128,6 +130,7 @@ def group_score(
                 why=found.uncounted.get(component.id)
                 or component.counting.note
                 or "Chưa có dữ liệu để đếm thành phần này.",
+                published=_published(published, component.code),
             )
             for component in absent
         ],
@@ -153,6 +156,22 @@ def group_score(
         petitions=petitions,
         coverage=coverage_view(scope, counts, covered, now),
         as_of=found.as_of,
+    )
+
+
+def _published(
+    captured: tuple[Head, Mapping[str, Figure]] | None, code: str
+) -> schemas.PublishedPairView | None:
+    if captured is None or code not in captured[1]:
+        return None
+    head, figure = captured[0], captured[1][code]
+    return schemas.PublishedPairView(
+        numerator=figure.numerator,
+        denominator=figure.denominator,
+        points=figure.score,
+        data_quality=figure.data_quality,
+        capture_id=head.id,
+        captured_at=head.captured_at,
     )
 
 

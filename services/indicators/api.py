@@ -10,13 +10,21 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from services.indicators import answers, catalogue, petition_answers, petitions, queries
+from services.indicators import (
+    answers,
+    capture_queries,
+    catalogue,
+    petition_answers,
+    petitions,
+    queries,
+    reports,
+)
 from services.indicators.petition_schemas import PetitionItemsView, PetitionItemView
 from services.indicators.queries import Scope
 from services.indicators.rules import engine
 from services.indicators.rules.catalogue import Judged
 from services.indicators.rules.catalogue import part_of as part_of_catalogue
-from services.indicators.rules.measures import AVERAGE_TIME, MEASURES, Measure, Part
+from services.indicators.rules.measures import AVERAGE_TIME, DOSSIER_SYNC, MEASURES, Measure, Part
 from services.indicators.rules.petitions import part_of
 from services.indicators.rules.units import UnitTree
 from services.indicators.schemas import (
@@ -111,13 +119,20 @@ async def read_group(
         told = petition_answers.kinds(seen.counts(scope.unit), ratings, rules)
     if any(measure.origin == "catalogue" for measure in measures):
         found = catalogue.added(found, await catalogue.seen(session, units=units), scope, units)
+    published = None
+    if DOSSIER_SYNC in measures:
+        given = await reports.given(session, units=[scope.unit], periods=[scope.period])
+        found = reports.added(found, given, unit=scope.unit, period=scope.period, basis=basis)
+        published = await capture_queries.published_of(
+            session, units.province, scope.unit, scope.period.key, slug.value
+        )
     covered = await coverage.read(session, now=now)
     handling = None
     if any(measure is AVERAGE_TIME for measure in measures):
         most = await queries.times(session, scope, after=None, limit=MOST)
         procedures = await queries.count_times(session, scope)
         handling = answers.handling(rules, found, procedures, most)
-    view = answers.group_score(slug, scope, rules, found, covered, units, now, handling, told)
+    view = answers.group_score(slug, scope, rules, found, covered, units, now, handling, told, published)
     # The version tells what changed behind equal counts; the rest of the answer is small enough to be
     # hashed whole.
     etag = etag_for(found.version, view.model_dump_json())
@@ -165,6 +180,14 @@ async def read_items(
         listed = await catalogue.seen(session, units=units)
         found = catalogue.added(found, listed, scope, units)
         _check_counted(found, measure, scope)
+    if measure is DOSSIER_SYNC and part == "shortfall":
+        raise NotFound(
+            "Hệ thống báo cáo Chính phủ chỉ cho biết số lượng, không cho biết mã hồ sơ; hồ sơ mà Cổng chưa có: GET"
+            " /v1/findings?kind=missing_on_national.",
+            "the reporting system tells a number and no codes; dossiers that the nation does not have:"
+            " GET /v1/findings?kind=missing_on_national",
+            field="part",
+        )
     names = await queries.names_version(session)
     csv = wants_csv(request)
     etag = etag_for(*scope.key, component, part, cursor, limit, csv, found.version, names)

@@ -70,7 +70,7 @@ def scoreboard(
     scored = {
         code: scoring.score_groups(figures.measured, rules, figures.level) for code, figures in every.items()
     }
-    active = [code for code, figures in every.items() if figures.counts["dossiers"]]
+    active = [code for code, figures in every.items() if figures.counts["dossiers"]] or list(every)
     whole = {
         group: counted and all(scored[code][group].points is not None for code in active)
         for group, counted in scoring.complete(rules).items()

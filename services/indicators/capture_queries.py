@@ -232,3 +232,14 @@ async def explaining(
     """Open findings of these kinds on dossiers that belong to the period on any basis: how many, the first codes."""
     found: list[asyncpg.Record] = await (await driver(session)).fetch(_EXPLAINING, unit, kinds, period, limit)
     return found
+
+
+async def published_of(
+    session: AsyncSession, scope: str, unit: str, period: str, group: str
+) -> tuple[Head, dict[str, Figure]] | None:
+    """A unit's figures of one group by code, of the newest complete capture of a period; None: there is none."""
+    found = await newest(session, scope, period)
+    if found is None:
+        return None
+    own = [each.department_id for each in await units(session, found.id, unit) if each.unit_code == unit]
+    return found, {each.code: each for each in await figures(session, found.id, own) if each.group == group}

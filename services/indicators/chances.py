@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators import catalogue
 from services.indicators.answers import vietnamese
+from services.indicators.capture_queries import explaining
 from services.indicators.catalogue import behind
 from services.indicators.chances_schemas import AlongView, OpportunityView
 from services.indicators.petitions import Seen
@@ -22,6 +23,8 @@ from shared.db import driver, rows_to_columns
 
 FIRST = 10
 """Codes to begin with, of each opportunity."""
+_MISSING = ("missing_on_national",)
+"""The finding on a dossier that the nation should have and has not."""
 
 _SHAPES = f"""
 SELECT t.procedure_code, coalesce(p.facts, 0), t.shape, t.dossiers
@@ -63,11 +66,16 @@ async def found(
     codes = {(row[0], row[1]): row[2] for row in rows}
     mine = petitions.within(scope.unit)
 
+    missing = await explaining(session, scope.unit, _MISSING, scope.period.key, limit=FIRST)
+    unsynced = [code for row in missing for code in row["codes"]]
+
     def first(each: Opportunity) -> list[str]:
         if each.measure.origin == "petitions":
             return _petitions(each, mine)
         if each.measure.origin == "catalogue":
             return _listed(each, behind(listed, each.measure, figures, scope))
+        if each.measure.origin == "reports":
+            return unsynced[: each.subjects]
         return _codes(each, codes)
 
     return [_view(each, first(each)) for each in chances]

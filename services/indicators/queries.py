@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from services.indicators.copies import unit_tree
 from services.indicators.rules.assess import BOTH
 from services.indicators.rules.handling import Handling
-from services.indicators.rules.measures import COUNTS, Count, Measure, Part, figures_of
+from services.indicators.rules.measures import COUNTS, DOSSIER_SYNC, Count, Measure, Part, figures_of
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
 from shared.db import driver, session_scope
@@ -82,7 +82,7 @@ def measured_sql(count: Count) -> str:
     return f"coalesce(sum({column}){f' FILTER (WHERE {of[0]})' if of else ''}, 0)::bigint"
 
 
-MEASURED = figures_of("tally")
+MEASURED = (*figures_of("tally"), DOSSIER_SYNC.numerator)
 USED = (
     "coalesce(array_agg(DISTINCT t.procedure_code)"
     f" FILTER (WHERE t.online > 0 AND f & {int(ProcedureFact.ONLINE_SERVICE)} <> 0), '{{}}')"

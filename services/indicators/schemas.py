@@ -139,6 +139,17 @@ class ScoreView(BaseModel):
     counting: ProvenanceView
 
 
+class PublishedPairView(BaseModel):
+    """What the nation published of the component, in the newest complete capture of the period."""
+
+    numerator: int | None
+    denominator: int | None
+    points: Decimal | None
+    data_quality: str | None = Field(description="As the nation marks it, such as a provisional denominator")
+    capture_id: int
+    captured_at: Moment
+
+
 class NotComputedView(BaseModel):
     """A component that gives points and that cannot be counted for this unit (or not in this version), and why."""
 
@@ -146,6 +157,7 @@ class NotComputedView(BaseModel):
     name: str
     max: Decimal
     why: str
+    published: PublishedPairView | None = None
 
 
 class NotApplicableView(BaseModel):

@@ -13,6 +13,7 @@ from services.ingest import (
     petitions_api,
     quarantine_api,
     receipts_api,
+    reporting_counts_api,
     sync_api,
     units_api,
 )
@@ -29,6 +30,7 @@ routers = (
     coverage_api.router,
     quarantine_api.router,
     receipts_api.router,
+    reporting_counts_api.router,
     sync_api.router,
     units_api.router,
 )

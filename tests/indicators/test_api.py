@@ -244,7 +244,7 @@ async def test_the_indicator_set_is_listed_with_its_sources(http: httpx.AsyncCli
         component["id"]: component for group in found["groups"] for component in group["components"]
     }
     assert [key for key, component in components.items() if component["computed"]] == [
-        *("1.1", "1.2", "1.3"),
+        *("1.1", "1.2", "1.3", "1.4"),
         *("2.1", "2.2", "3.1", "3.2", "3.3", "3.5", "3.5b", "3.6"),
         *("4.1", "4.2", "4.3", "4.4", "4.5b", "4.5a", "4.6"),
         *("5.4", "5.2", "5.3", "5.1"),

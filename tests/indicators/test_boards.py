@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from services.indicators import boards, main, queries
 from services.indicators.boards import Place
 from services.indicators.queries import Scope
-from services.indicators.rules.measures import COUNTS, figures_of
+from services.indicators.rules.measures import COUNTS
 from services.indicators.rules.ranking import ranks
 from services.indicators.rules.units import UnitSpan, UnitTree
 from shared.calendar import Period
@@ -223,7 +223,7 @@ async def test_one_query_for_all_says_what_one_for_each_says(
                 assert there.measured == {key: own.measured[key] for key in there.measured}
                 assert there.counts == {key: own.counts[key] for key in boards.COUNTED}
                 assert there.as_of == own.as_of
-    assert set(figures_of("tally")) == own.measured.keys()
+    assert set(queries.MEASURED) == own.measured.keys()
 
 
 @hypothesis.given(

@@ -29,7 +29,6 @@ from services.indicators.rules.measures import (
     Measure,
     Part,
     added,
-    figures_of,
 )
 from services.ingest import service as ingest
 from services.ingest.normalise import Head, Step
@@ -324,7 +323,7 @@ class Dossiers(RuleBasedStateMachine):
         """The measures' figures, dossier by dossier."""
         rows = await (await driver(session)).fetch("SELECT code, facts FROM procedure")
         procedures = dict(map(tuple, rows))
-        counts = figures_of("tally")
+        counts = queries.MEASURED
         found: dict[Count, list[str]] = {count: [] for count in counts}
         for basis, period, unit, procedure, bits in self.judged:
             inside = unit == scope.unit or unit.startswith(scope.unit + ".")

@@ -410,6 +410,21 @@ CONTENT_COMPLETE = Measure(
     origin="catalogue",
 )
 
+DOSSIER_SYNC = Measure(
+    component="1.4",
+    group="transparency",
+    subject="dossier",
+    numerator=Count("synced"),
+    denominator=Count("to_be_synced"),
+    period_date=_RECEIPT,
+    why=(
+        "Cổng Dịch vụ công quốc gia có {numerator} hồ sơ tiếp nhận trong kỳ trên {denominator} hồ sơ ({ratio} %), đạt"
+        " {points} trên {max} điểm."
+    ),
+    why_empty="Không có hồ sơ nào tiếp nhận trong kỳ này, nên được {points} trên {max} điểm.",
+    origin="reports",
+)
+
 PROVIDED_ONLINE = Measure(
     component="3.1",
     group="online-service",
@@ -464,6 +479,7 @@ MEASURES: dict[str, Measure] = {
         ANNOUNCED_ON_TIME,
         PUBLISHED_ON_TIME,
         CONTENT_COMPLETE,
+        DOSSIER_SYNC,
     )
 }
 """By component; only what is computed."""
