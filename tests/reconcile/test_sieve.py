@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.reconcile import service, sieve, sieves, worker
+from services.reconcile import queries, service, sieve, sieves, worker
+from services.reconcile.compare import compare
 from services.reconcile.judge import has_title
 from services.reconcile.parameters import parameters_on
-from services.reconcile.rules import RULES
+from services.reconcile.rules import RULES, Rule
 from shared.db import driver, session_scope
 from shared.models import Change, Comparison, Dossier, Finding, FindingEvent, Presence, SyncState
 from shared.vocabulary import Fact, Known, Portal, UnitVia
@@ -168,6 +169,29 @@ async def test_what_is_left_out_has_nothing_to_say(
                 await service.compare_dossiers(session, codes, now=NOW)
         ends.append(await stored(engine, codes))
     assert ends[0] == ends[1]
+
+
+@given(told=st.lists(dossier(), min_size=10, max_size=25), through=throughs)
+@hypothesis_settings(slow, max_examples=25)
+async def test_no_rule_says_what_its_own_sieve_leaves_out(
+    engine: AsyncEngine, told: list[dict[str, Any]], through: datetime | None
+) -> None:
+    """Rule by rule, so that none is covered by the sieve of another; and whatever wakes a dossier later."""
+    codes = await fill(engine, told, through)
+    parameters = parameters_on(NOW.date(), "H31")
+    async with session_scope(engine) as session:
+        given_values = (await sieve.sift(session, now=NOW, parameters=parameters)).values
+        copies, proofs = await queries.copies(session, codes), await queries.proofs(session, codes)
+        said = {code: compare(copies[code], proofs[code], NOW, parameters) for code in codes}
+        connection = await driver(session)
+
+        async def let_through(*rules: Rule) -> set[str]:
+            return {row[0] for row in await connection.fetch(sieve.flagged_sql(rules), *given_values)}
+
+        for kind in {found.kind for result in said.values() for found in result.findings}:
+            saying = {code for code in codes if any(found.kind == kind for found in said[code].findings)}
+            assert saying <= await let_through(*(rule for rule in RULES if rule.kind == kind)), kind
+        assert {code for code in codes if said[code].wake_at is not None} <= await let_through(*RULES)
 
 
 async def test_equal_copies_are_left_out_and_a_difference_is_not(engine: AsyncEngine) -> None:
