@@ -178,7 +178,7 @@ async def test_what_is_left_out_has_nothing_to_say(
 
 
 THERE = (tuple(Portal), ("provincial", "sent"), ("sent", "national"), ("provincial", "national"), ("sent",))
-USUAL = COPY | {"learnt_at": START, "version": START, "step_status": None, "step_status_at": None}
+USUAL = COPY | {"learnt_at": START, "version": START, "step_status_at": NOW}
 
 
 def all_differences(random: Random) -> Iterator[dict[str, Any]]:
