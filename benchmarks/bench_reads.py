@@ -27,8 +27,7 @@ from benchmarks import lives
 from benchmarks.bench_changes import fill
 from benchmarks.stage import Stage, answering, api, stage
 from services.indicators import boards
-from services.indicators.rules.assess import BOTH
-from shared.vocabulary import Basis
+from shared.vocabulary import BOTH, Basis
 
 CLIENTS = 4
 READ = "/v1/indicators/progress?unit=H31.135&period=2026-08"

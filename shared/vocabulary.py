@@ -195,6 +195,10 @@ class Basis(StrEnum):
     PROVINCIAL = "provincial"  # as the province's own system would count
 
 
+BOTH = "both"
+"""In assessment_period and tally: of both bases, for which a dossier counts alike. No reader of ours is told it."""
+
+
 class Consumer(StrEnum):
     """Who reads the change queue."""
 

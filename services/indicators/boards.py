@@ -9,10 +9,9 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators.queries import MEASURED, OF_BASIS, OF_COUNTED, USED, Figures, measured_sql
-from services.indicators.rules.assess import BOTH
 from shared.calendar import Period
 from shared.db import driver
-from shared.vocabulary import Basis
+from shared.vocabulary import BOTH, Basis
 
 COUNTED = (
     "dossiers", "on_time", "done", "undetermined", "from_national", "from_sent_confirmed", "from_sent_unconfirmed",

@@ -14,12 +14,11 @@ from services.indicators import whole
 from services.indicators.copies import unit_tree
 from services.indicators.queries import Figures
 from services.indicators.rules import engine, scoring
-from services.indicators.rules.assess import BOTH
 from services.indicators.rules.engine import RuleSet
 from shared.calendar import Period, local_day, period_of
 from shared.db import driver, rows_to_columns
 from shared.reasons import Bit
-from shared.vocabulary import Basis, UnitLevel
+from shared.vocabulary import BOTH, Basis, UnitLevel
 
 KEPT = timedelta(days=400)
 """Days of figures and changes: a year and a month."""

@@ -13,12 +13,11 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from services.indicators.queries import FOREIGN, WITHIN, Scope
-from services.indicators.rules.assess import BOTH
 from shared.calendar import TZ, deadline, local_day, working_days_between, working_time
 from shared.db import driver, session_scope
 from shared.errors import Invalid
 from shared.reasons import Bit, Reason, explain
-from shared.vocabulary import DurationUnit
+from shared.vocabulary import BOTH, DurationUnit
 
 MOST_DAYS, MOST_HOURS = 60, 480
 """Further ahead hardly anything has an appointment."""

@@ -12,14 +12,13 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from services.indicators.copies import unit_tree
-from services.indicators.rules.assess import BOTH
 from services.indicators.rules.handling import Handling
 from services.indicators.rules.measures import COUNTS, DOSSIER_SYNC, Count, Measure, Part, figures_of
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
 from shared.db import driver, session_scope
 from shared.reasons import Bit
-from shared.vocabulary import Basis, ProcedureFact
+from shared.vocabulary import BOTH, Basis, ProcedureFact
 
 WITHIN = "unit_code >= $3 AND unit_code < $3 || '/' AND (unit_code = $3 OR starts_with(unit_code, $3 || '.'))"
 """A subtree by its codes; the range is what the index can use."""

@@ -24,7 +24,7 @@ from shared.models import (
     Presence,
     Unit,
 )
-from shared.vocabulary import STATUS_NAMES, DossierStatus, Fact, Known, Portal
+from shared.vocabulary import BOTH, STATUS_NAMES, Basis, DossierStatus, Fact, Known, Portal
 
 
 async def versions(
@@ -75,10 +75,10 @@ async def dossier_view(session: AsyncSession, code: str) -> dict[str, Any] | Non
     heads = await session.scalars(
         select(Assessment).where(Assessment.code == code).order_by(Assessment.basis)
     )
-    periods = await session.scalars(
-        select(AssessmentPeriod)
-        .where(AssessmentPeriod.code == code)
-        .order_by(AssessmentPeriod.basis, AssessmentPeriod.period)
+    periods = list(
+        await session.scalars(
+            select(AssessmentPeriod).where(AssessmentPeriod.code == code).order_by(AssessmentPeriod.period)
+        )
     )
     findings = await session.scalars(
         select(Finding)
@@ -95,7 +95,9 @@ async def dossier_view(session: AsyncSession, code: str) -> dict[str, Any] | Non
             .order_by(Unit.valid_from)
         )
     )
-    counted = [_counts(row) for row in periods]
+    counted = [
+        {**_counts(row), "basis": basis} for basis in Basis for row in periods if row.basis in (basis, BOTH)
+    ]
     bases = {row["basis"] for row in counted}
     return {
         "code": code,

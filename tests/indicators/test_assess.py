@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.indicators.rules.assess import BOTH, ORIGINS, Assessment, assess, assess_both, judge
+from services.indicators.rules.assess import ORIGINS, Assessment, assess, assess_both, judge
 from services.indicators.rules.facts import Copy, Duration, Facts, Supplement, choose, papers_of
 from services.indicators.rules.units import UnitSpan, UnitTree
 from shared.calendar import TZ, Period, period_keys_of
 from shared.reasons import Bit, Source, explain, explain_satisfaction, explain_source
-from shared.vocabulary import Basis, DurationUnit, Fact, Known, Portal
+from shared.vocabulary import BOTH, Basis, DurationUnit, Fact, Known, Portal
 from tests.make import ALL_KNOWN, moment
 
 CASES = tomllib.loads(

@@ -24,13 +24,10 @@ from services.indicators.rules.units import UnitTree
 from shared.calendar import TZ, Period, deadline, periods_between
 from shared.errors import Invalid
 from shared.reasons import Bit, Reason, Source
-from shared.vocabulary import Basis, Channel, DossierStatus
+from shared.vocabulary import BOTH, Basis, Channel, DossierStatus
 
 SINCE = date(2022, 6, 23)
 """The rule's first day: QĐ 766/QĐ-TTg. Periods that ended before it have no figure."""
-
-BOTH = "both"
-"""Stands where else a basis does: the row says the same for each of them (assess_both)."""
 
 _SINCE_AT = datetime.combine(SINCE, time(), TZ).astimezone(UTC)
 _TICK = timedelta(microseconds=1)
