@@ -25,13 +25,12 @@ _FIELDS: tuple[tuple[Given, schemas.NotProvided], ...] = (
     (Given.SCORE, "score"),
     (Given.MAX, "max_score"),
 )
-EXPLAINING: Mapping[str, tuple[str, ...]] = {
-    "2.1": (
-        "missing_on_national", "missing_on_provincial", "possible_duplicate", "appointment_differs",
-        "appointment_missing", "appointment_invented", "end_differs", "end_stamped_as_receipt",
-        "processing_date_is_push_time", "status_differs", "status_overwritten", "unit_differs", "impossible_record",
-    ),
-}  # fmt: skip
+_LATENESS = (
+    "missing_on_national", "missing_on_provincial", "possible_duplicate", "appointment_differs",
+    "appointment_missing", "appointment_invented", "end_differs", "end_stamped_as_receipt",
+    "processing_date_is_push_time", "status_differs", "status_overwritten", "unit_differs", "impossible_record",
+)  # fmt: skip
+EXPLAINING: Mapping[str, tuple[str, ...]] = {"2.1": _LATENESS, "5.4": _LATENESS}
 """Findings that can move a component's counts, by component. What is not here: those that move whether a dossier is
 there at all (MEMBERSHIP)."""
 MEMBERSHIP = (
