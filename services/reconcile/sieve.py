@@ -275,5 +275,8 @@ async def sift(session: AsyncSession, *, now: datetime, parameters: Parameters) 
 async def note(session: AsyncSession, codes: Sequence[str], sifted: Sifted, *, now: datetime) -> set[str]:
     """Write the missing comparison rows of those of these codes that need no judgement, and return these codes. A row
     that somebody has written meanwhile stays."""
-    rows = await (await driver(session)).fetch(note_sql(RULES), *sifted.values, now, codes)
+    connection = await driver(session)
+    # A plan made for any values looks through the list of names one by one.
+    await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+    rows = await connection.fetch(note_sql(RULES), *sifted.values, now, codes)
     return {row["code"] for row in rows}
