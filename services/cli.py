@@ -260,20 +260,25 @@ def import_file(
 
 @command.command()
 def reconcile() -> None:
-    """Compare all dossiers from scratch; ends in the same findings as the worker's."""
+    """Compare all dossiers from scratch, with progress; ends in the same findings as the worker's."""
     settings = get_settings()
+    with _services_url(settings) as url, _bar() as bar:
+        task = bar.add_task("reconcile", total=None)
 
-    async def full() -> None:
-        async with _engine(url) as engine:
-            found = await reconcile_worker.full(engine, settings.now)
-        compared = found.pop("compared", 0)
-        changes = ", ".join(f"{number} {what}" for what, number in found.items() if number)
-        console.print(
-            f"{compared} dossiers compared again; findings: {changes or 'none changed'}", highlight=False
-        )
+        async def full() -> dict[str, int]:
+            async with _engine(url) as engine:
+                return await reconcile_worker.full(
+                    engine,
+                    settings.now,
+                    on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+                )
 
-    with _services_url(settings) as url:
-        asyncio.run(full())
+        found = asyncio.run(full())
+    compared = found.pop("compared", 0)
+    changes = ", ".join(f"{number} {what}" for what, number in found.items() if number)
+    console.print(
+        f"{compared} dossiers compared again; findings: {changes or 'none changed'}", highlight=False
+    )
 
 
 @command.command()

@@ -37,27 +37,44 @@ async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None
         await captures.reconcile_captures(session, now=now, province=province)
 
 
-async def full(engine: AsyncEngine, clock: Callable[[], datetime], *, batch: int = BATCH) -> dict[str, int]:
+async def full(
+    engine: AsyncEngine,
+    clock: Callable[[], datetime],
+    *,
+    batch: int = BATCH,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, int]:
     """Compare every dossier and the procedures: one pass that reads all copies says which could have a finding, or have
     one (sieve.py); only these are judged, a transaction a batch, two batches at a time; procedures, captures and units
     beside them. Returns how many findings opened, reopened, changed and resolved, and `compared`. Each batch is judged
     at its own moment: by the moment of the start, a comparison of hours would resolve what a worker has opened
-    meanwhile."""
+    meanwhile. on_progress: dossiers that are settled, and all of them."""
     province = get_settings().province_code
     async with session_scope(engine) as session:
         now = clock()
         sifted = await sieve.sift(session, now=now, parameters=parameters_on(local_day(now), province))
     totals = Counter(compared=sifted.dossiers)
+    settled = sifted.dossiers - len(sifted.codes)
+
+    def settle(dossiers: int) -> None:
+        nonlocal settled
+        settled += dossiers
+        on_progress(settled, sifted.dossiers)
+
+    settle(0)
     noted: set[str] = set()
     for codes in _batches(sifted.new, batch * NOTED):
         async with session_scope(engine) as session:
-            noted |= await sieve.note(session, codes, sifted, now=clock())
+            told = await sieve.note(session, codes, sifted, now=clock())
+        noted |= told
+        settle(len(told))
     batches = _batches([code for code in sifted.codes if code not in noted], batch)
 
     async def judge() -> None:
         for codes in batches:
             async with session_scope(engine) as session:
                 totals.update(await service.compare_dossiers(session, codes, now=clock(), province=province))
+            settle(len(codes))
 
     async def others() -> None:
         async with session_scope(engine) as session:

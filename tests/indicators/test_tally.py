@@ -72,6 +72,12 @@ class Dossiers(RuleBasedStateMachine):
         self.name = self.run(self.cluster.create())
         self.engine: AsyncEngine = create_engine(self.cluster.app_url(self.name))
         self.run(self._base())
+        # Drawn alone, few would ever be counted; these are, until something happens to them.
+        received = START - timedelta(hours=1)
+        for code, days in zip(CODES, (1, 5, 40), strict=False):
+            due = START + timedelta(days=days)
+            head = make.head(code, unit_name=None, received_at=received, due_at=due, version=received)
+            self.run(self._accept(head, Portal.SENT))
 
     async def _base(self) -> None:
         async with session_scope(self.engine) as session:
@@ -185,10 +191,13 @@ class Dossiers(RuleBasedStateMachine):
         code=st.sampled_from([*CODES, None]),
         sent=st.integers(-20, 24 * 12),
         newer=st.booleans(),
+        after_work=st.booleans(),
     )
-    def petition(self, petition: str, code: str | None, sent: int, newer: bool) -> None:
-        """A petition names a dossier, another one, or none any more; before the dossier comes or after; older news of
-        it change nothing."""
+    def petition(self, petition: str, code: str | None, sent: int, newer: bool, after_work: bool) -> None:
+        """A petition names a dossier, another one, or none any more; before the dossier comes, or after it was judged;
+        older news of it change nothing."""
+        if after_work:
+            self.run(self._work(len(CODES), 3))
         sent_at = self.now - timedelta(hours=sent)
         row = PetitionRow(
             **dict.fromkeys(PetitionRow._fields),  # type: ignore[arg-type]

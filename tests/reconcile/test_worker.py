@@ -232,7 +232,10 @@ async def test_full_mends_what_no_change_told_of(engine: AsyncEngine) -> None:
         await put(engine, START, code, "sent", officer="Cán bộ một cửa")
     async with session_scope(engine) as session:
         await session.execute(delete(Change))
-    assert await worker.full(engine, lambda: START, batch=1) == {"compared": 2, "opened": 2}
+    told: list[tuple[int, int]] = []
+    found = await worker.full(engine, lambda: START, batch=1, on_progress=lambda *now: told.append(now))
+    assert found == {"compared": 2, "opened": 2}
+    assert list(dict.fromkeys(told)) == [(0, 2), (1, 2), (2, 2)]
     assert await open_findings(engine) == await from_scratch(engine, START)
     assert await worker.full(engine, lambda: START) == {"compared": 2}
 
