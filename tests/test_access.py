@@ -53,6 +53,7 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     ("POST", "/v1/reporting-counts"): Expected(
         json={"unit": MINE, "period": "2026-08", "count": 4128, "source": "screen"}
     ),
+    ("GET", "/v1/reporting-counts"): Expected(),
     ("GET", "/v1/dossiers/{code}"): Expected(path={"code": DOSSIER}, of_unit=True),
     ("GET", "/v1/dossiers/{code}/assessment"): Expected(path={"code": DOSSIER}, of_unit=True),
     ("POST", "/v1/sync-runs"): Expected(json={"portal": "provincial", "subject": "dossiers"}),

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.calendar import Period
+from shared.calendar import TZ, Period
 from shared.db import driver
 from shared.errors import Invalid, NotFound
 from shared.identifiers import is_within
@@ -61,6 +62,25 @@ async def add(session: AsyncSession, given: Given, *, by: str, now: datetime) ->
         by,
     )
     return Stored(dict(row), True, None if before is None else before["count"])
+
+
+async def listing(
+    session: AsyncSession, *, within: str, period: str | None, before: int | None, limit: int
+) -> list[dict[str, Any]]:
+    """What was given for a unit and those below it, the newest first, older than the row `before`. period: a key of
+    Period. counts: no newer number of the same unit and period replaced it."""
+    rows = await session.execute(
+        text(
+            "SELECT id, unit_code AS unit, period, count, source, given_at, given_by, NOT EXISTS (SELECT FROM"
+            " reporting_count AS newer WHERE newer.unit_code = given.unit_code AND newer.period = given.period"
+            " AND newer.id > given.id) AS counts FROM reporting_count AS given"
+            " WHERE starts_with(unit_code || '.', :within || '.')"
+            " AND (CAST(:period AS text) IS NULL OR period = :period)"
+            " AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
+        ),
+        {"within": within, "period": period, "before": before, "limit": limit},
+    )
+    return [row._asdict() | {"given_at": row.given_at.astimezone(TZ)} for row in rows]
 
 
 async def _newest(connection: asyncpg.Connection) -> dict[tuple[str, str], asyncpg.Record]:

@@ -97,6 +97,58 @@ async def test_the_newest_number_counts_and_the_same_again_changes_nothing(http:
     assert (await sync(http))["denominator"] == 1, "the portal has more"
 
 
+async def test_what_was_entered_can_be_read(engine: AsyncEngine, settings: Settings) -> None:
+    async with session_scope(engine) as session:
+        await make.units(session)
+    router = reporting_counts_api.router
+    async with make.client(engine, settings, router, role=Role.CENTRE) as http:
+        for count in (4, 5):
+            await http.post("/v1/reporting-counts", json=COUNT | {"count": count})
+        other = {"unit": "H31.136", "period": "2026-07", "count": 9}
+        told = (await http.post("/v1/reporting-counts", json=COUNT | other)).json()
+        listed = (await http.get("/v1/reporting-counts")).json()["items"]
+        assert [(each["unit"], each["count"], each["counts"]) for each in listed] == [
+            ("H31.136", 9, True),
+            ("H31.135", 5, True),
+            ("H31.135", 4, False),
+        ]
+        assert listed[0]["given_by"] == told["given_by"]
+        assert listed[0]["given_at"] == told["given_at"]
+        pages: list[Any] = []
+        cursor = None
+        for _ in range(3):
+            query: dict[str, Any] = {"limit": 1} | ({"cursor": cursor} if cursor else {})
+            page = await http.get("/v1/reporting-counts", params=query)
+            pages += page.json()["items"]
+            cursor = page.json()["next"]
+        assert pages == listed
+        for query in ({"period": "2026-08"}, {"unit": "H31.135"}, {"unit": "H31", "period": "2026-08"}):
+            found = (await http.get("/v1/reporting-counts", params=query)).json()
+            assert found == {"items": listed[1:], "next": None}
+        csv = await http.get("/v1/reporting-counts", headers={"Accept": "text/csv"})
+        assert len(csv.text.splitlines()) == 4
+        assert csv.text.splitlines()[1].startswith(f"{listed[0]['id']},H31.136,2026-07,9,screen,")
+        wrong = await http.get("/v1/reporting-counts", params={"period": "2026-13"})
+        assert (wrong.status_code, wrong.json()["field"]) == (422, "period")
+
+
+async def test_a_number_sent_twice_with_one_key_is_answered_as_the_first_time(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    async with session_scope(engine) as session:
+        await make.units(session)
+    async with make.client(engine, settings, reporting_counts_api.router, role=Role.CENTRE) as http:
+        once = {"Idempotency-Key": "a"}
+        first = await http.post("/v1/reporting-counts", json=COUNT, headers=once)
+        await http.post("/v1/reporting-counts", json=COUNT | {"count": 5})
+        again = await http.post("/v1/reporting-counts", json=COUNT, headers=once)
+        assert (again.status_code, again.content) == (200, first.content)
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert [each["count"] for each in (await http.get("/v1/reporting-counts")).json()["items"]] == [5, 4]
+        other = await http.post("/v1/reporting-counts", json=COUNT | {"count": 6}, headers=once)
+        assert (other.status_code, other.json()["field"]) == (422, "Idempotency-Key")
+
+
 async def test_both_nothing_is_a_share_of_the_year_before(http: httpx.AsyncClient) -> None:
     none = COUNT | {"period": "2026-07", "count": 0}
     await http.post("/v1/reporting-counts", json=none)
