@@ -1,7 +1,8 @@
 """What `chiso up` does once its processes run on the sandbox: the first sync, and a summary of what it found.
 
-Everything goes through the REST API, as the one-stop system or ops would do it; only the commune's key and the mark
-that the summary has been told (for /ready) are written to the database.
+Everything goes through the REST API, as the one-stop system or ops would do it; only the commune's key, the wish that
+patterns of units are looked for now (the worker would some minutes later) and the mark that the summary has been told
+(for /ready) are written to the database.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def first_run(
             stages.done(f"{NAMES[portal, subject]}: mới", _pull(api, stages, portal, subject)["items"])
         captured = _pull(api, stages, "national", "captures")
         stages.done(NAMES["national", "captures"], captured["accepted"] + captured["rejected"])
+        asyncio.run(_patterns_asked_for(settings))
         stages.done("Đã đối soát, tính điểm (compared, counted)", _caught_up(api))
         unit_key = asyncio.run(
             run_keys(settings.database_url or "", settings, roles=(Role.UNIT,), unit=SHOWN_UNIT)
@@ -191,6 +193,17 @@ def _caught_up(api: httpx.Client) -> int:
             return int(copies["dossiers"])
         time.sleep(0.25)
     raise Unavailable("Các tiến trình xử lý không theo kịp.", "The workers do not catch up.")
+
+
+async def _patterns_asked_for(settings: Settings) -> None:
+    """A change of the queue like any other: `_caught_up` waits for it too."""
+    engine = create_engine(settings.database_url or "", pool_size=1)
+    try:
+        async with session_scope(engine) as session:
+            now = settings.now()
+            await queue.enqueue(session, [queue.UNITS], consumers=(Consumer.RECONCILE,), now=now)
+    finally:
+        await engine.dispose()
 
 
 async def _told(settings: Settings) -> None:

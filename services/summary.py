@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,8 @@ def summary(api: httpx.Client, console: Console, seconds: float, unit: str) -> N
         procedures["findings"],
         "procedures",
     )
+    units = _counted(api, "unit")
+    _findings(console, "Đơn vị: bất thường trong cả tháng", "/v1/findings?subject=unit", units, "findings")
     _explained(api, console, unit)
 
 
@@ -174,6 +177,25 @@ def _findings(
         for row in found
     ]
     _table(console, title, path, (">Đang mở", "Sai lệch", "=Ai xử lý", "=kind"), rows)
+
+
+def _counted(api: httpx.Client, subject: str) -> list[dict[str, Any]]:
+    """The open findings of a subject, by kind and by who acts; the most first."""
+    found = Counter[tuple[str, str, str]]()
+    page: dict[str, Any] = {"next": ""}
+    while page["next"] is not None:
+        page = _get(
+            api,
+            "/v1/findings",
+            subject=subject,
+            limit="1000",
+            **({"cursor": page["next"]} if page["next"] else {}),
+        )
+        found.update((each["kind"], each["kind_name"], each["responsible"]) for each in page["items"])
+    return [
+        {"kind": kind, "kind_name": name, "responsible": responsible, "findings": findings}
+        for (kind, name, responsible), findings in found.most_common()
+    ]
 
 
 def _explained(api: httpx.Client, console: Console, unit: str) -> None:

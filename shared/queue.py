@@ -33,6 +33,8 @@ upper-case, and a dossier whose code is this very text is compared as well."""
 CAPTURES = "captures"
 """Reserved in the same way: a capture of published figures has ended (written for indicators by ingest), or has been
 scored again (for reconcile, by indicators)."""
+UNITS = "units"
+"""Reserved in the same way: look for patterns of units now (for reconcile, by the first run at the end of its load)."""
 PACK = 1000
 """Codes of one row at most: what one take works off in one transaction."""
 POLL_SECONDS = 2.0

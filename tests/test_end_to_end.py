@@ -240,7 +240,7 @@ async def test_patterns_of_units_equal_what_was_injected(
         assert counts.refused == 0, counts.messages
         if granted:
             await pull.run_one(engine, here, Portal.NATIONAL, Subject.DOSSIERS)
-    await reconcile.every_hour()(engine, ANCHOR)
+    await reconcile.Patterns().tick(engine, ANCHOR)
     async with session_scope(engine) as session:
         rows = await session.execute(
             text("SELECT code, kind, key FROM finding WHERE state = 'open' AND subject = 'unit'")

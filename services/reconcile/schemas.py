@@ -124,6 +124,8 @@ class SourceSystemView(BaseModel):
 
 
 class KindCount(BaseModel):
+    """Open findings of a kind on which the same acts first, as each finding tells it: a kind stands once for each."""
+
     kind: str
     kind_name: str
     responsible: ResponsibleName

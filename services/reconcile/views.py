@@ -154,7 +154,8 @@ def all_copies(counted: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 
 class CountedFindings(NamedTuple):
-    """Open findings of dossiers: by kind in the order of the rules' table, and how many by source system."""
+    """Open findings of dossiers: by kind, in the order of the rules' table, and who acts first; and how many by source
+    system."""
 
     kinds: list[dict[str, Any]]
     by_source: Counter[str]
@@ -162,27 +163,30 @@ class CountedFindings(NamedTuple):
 
 async def findings_counted(session: AsyncSession, scope: Scope) -> CountedFindings:
     rows = await (await driver(session)).fetch(
-        "SELECT f.kind, coalesce(c.source_system, 'unknown') AS source_system, count(*) AS findings,"  # noqa: S608
+        "SELECT f.kind, f.responsible, coalesce(c.source_system, 'unknown') AS source_system,"  # noqa: S608
+        " count(*) AS findings,"
         " count(DISTINCT f.code) AS dossiers"
         " FROM finding f JOIN comparison c ON c.code = f.code"
-        f" WHERE f.subject = 'dossier' AND f.state = 'open' AND {_SCOPE} GROUP BY 1, 2",
+        f" WHERE f.subject = 'dossier' AND f.state = 'open' AND {_SCOPE} GROUP BY 1, 2, 3",
         *_arguments(scope),
     )
-    found, dossiers, by_source = Counter[str](), Counter[str](), Counter[str]()
-    for kind, source_system, findings, of in rows:
-        found[kind] += findings
-        dossiers[kind] += of  # a dossier has one source system
+    found, dossiers = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    by_source = Counter[str]()
+    for kind, responsible, source_system, findings, of in rows:
+        found[kind, responsible] += findings
+        dossiers[kind, responsible] += of  # a dossier has one source system
         by_source[source_system] += findings
     kinds = [
         {
             "kind": kind,
             "kind_name": described.title,
-            "responsible": described.responsible,
-            "findings": found[kind],
-            "dossiers": dossiers[kind],
+            "responsible": responsible,
+            "findings": found[kind, responsible],
+            "dossiers": dossiers[kind, responsible],
         }
         for (subject, kind), described in KINDS.items()
-        if subject == "dossier" and kind in found
+        for responsible in RESPONSIBLE_NAMES
+        if subject == "dossier" and (kind, responsible) in found
     ]
     return CountedFindings(kinds, by_source)
 

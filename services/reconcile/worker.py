@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -19,6 +20,8 @@ from shared.vocabulary import Consumer
 
 BATCH = 1000
 PATTERNS_EVERY = timedelta(hours=1)
+PATTERNS_AFTER_CHANGES = timedelta(minutes=5)
+"""Patterns take a pass over all dossiers: a busy hour has at most twelve."""
 NOTED = 20
 """Times as many comparison rows are written at once where nothing has to be judged."""
 
@@ -26,7 +29,7 @@ NOTED = 20
 async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
     """Work off one take in its transaction. Any number of workers; doing it twice changes nothing."""
     province = get_settings().province_code
-    reserved = {queue.PROCEDURES, queue.CAPTURES}.intersection(taken.codes)
+    reserved = {queue.PROCEDURES, queue.CAPTURES, queue.UNITS}.intersection(taken.codes)
     codes = [code for code in taken.codes if code not in reserved]
     # Somebody may have given a dossier this very text as its code: it is compared too.
     codes += [code for code in sorted(reserved) if await queries.copies(session, [code])]
@@ -35,6 +38,8 @@ async def work(session: AsyncSession, taken: queue.Taken, now: datetime) -> None
         await service.reconcile_procedures(session, now=now, province=province)
     if queue.CAPTURES in reserved:
         await captures.reconcile_captures(session, now=now, province=province)
+    if queue.UNITS in reserved:
+        await patterns.reconcile_units(session, now=now, province=province)
 
 
 async def full(
@@ -96,18 +101,31 @@ def _batches(codes: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (codes[at : at + size] for at in range(0, len(codes), size))
 
 
-def every_hour() -> queue.Tick:
-    """What looks for patterns of units when the worker begins, and an hour after it did so last."""
+@dataclass(slots=True)
+class Patterns:
+    """When patterns of units are looked for: as the worker begins; soon after it has worked off what changed; in any
+    case an hour after the last look. `last`: that look; `changed`: something was worked off since."""
+
     last: datetime | None = None
+    changed: bool = False
 
-    async def tick(engine: AsyncEngine, now: datetime) -> None:
-        nonlocal last
-        if last is None or now - last >= PATTERNS_EVERY:
-            async with session_scope(engine) as session:
+    async def work(self, session: AsyncSession, taken: queue.Taken, now: datetime) -> None:
+        await work(session, taken, now)
+        self.changed = True
+
+    async def tick(self, engine: AsyncEngine, now: datetime) -> None:
+        async with session_scope(engine) as session:
+            if await self._due(session, now):
                 await patterns.reconcile_units(session, now=now, province=get_settings().province_code)
-            last = now
+                self.last, self.changed = now, False
 
-    return tick
+    async def _due(self, session: AsyncSession, now: datetime) -> bool:
+        if self.last is None or now - self.last >= PATTERNS_EVERY:
+            return True
+        if not self.changed or now - self.last < PATTERNS_AFTER_CHANGES:
+            return False
+        # While there is more to work off, a look would soon be out of date.
+        return not (await queue.pending(session, now=now))[Consumer.RECONCILE.value]
 
 
 async def run(settings: Settings) -> None:
@@ -115,7 +133,10 @@ async def run(settings: Settings) -> None:
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is needed; `chiso up` hands it down")
     engine = create_engine(settings.database_url, pool_size=4)
+    looked = Patterns()
     try:
-        await queue.run_worker(engine, settings, consumer=Consumer.RECONCILE, work=work, tick=every_hour())
+        await queue.run_worker(
+            engine, settings, consumer=Consumer.RECONCILE, work=looked.work, tick=looked.tick
+        )
     finally:
         await engine.dispose()

@@ -15,9 +15,10 @@ from services.reconcile import patterns, worker
 from services.reconcile.parameters import parameters_on
 from services.reconcile.patterns import Counted
 from services.reconcile.rules import RESPONSIBLE_NAMES
+from shared import queue
 from shared.db import session_scope
 from shared.models import Dossier
-from shared.vocabulary import Fact
+from shared.vocabulary import Consumer, Fact
 from tests import make
 from tests.make import NOW
 from tests.reconcile.test_worker import COPY
@@ -144,10 +145,42 @@ async def test_cash_is_suspected_where_all_pay_online_at_the_counter_too(
 
 
 async def test_the_worker_looks_once_an_hour(engine: AsyncEngine) -> None:
-    tick = worker.every_hour()
-    await tick(engine, NOW)
+    looked = worker.Patterns()
+    await looked.tick(engine, NOW)
     await put(engine, range(ENOUGH), facts=HEALTHY | Fact.REUSED)
-    await tick(engine, NOW + timedelta(minutes=59))
+    await looked.tick(engine, NOW + timedelta(minutes=59))
     assert await open_findings(engine) == set()
-    await tick(engine, NOW + timedelta(minutes=60))
+    await looked.tick(engine, NOW + timedelta(minutes=60))
     assert await open_findings(engine) == {("H31.135", "reuse_forced", "2026-08")}
+
+
+async def test_the_worker_looks_soon_after_it_has_worked_off_what_came(engine: AsyncEngine) -> None:
+    """Not while there is more of it, nor at each message."""
+    looked, soon = worker.Patterns(), NOW + worker.PATTERNS_AFTER_CHANGES
+    await looked.tick(engine, NOW)
+    await put(engine, range(ENOUGH), facts=HEALTHY | Fact.REUSED)
+    await changed(engine, ["H31.135-260803-0001"])
+    await looked.tick(engine, soon)
+    assert await open_findings(engine) == set(), "nothing is worked off yet"
+    await queue.drain(engine, consumer=Consumer.RECONCILE, work=looked.work, now=NOW)
+    await looked.tick(engine, soon - timedelta(seconds=1))
+    assert await open_findings(engine) == set(), "looked a moment ago"
+    await changed(engine, ["H31.135-260803-0002"])
+    await looked.tick(engine, soon)
+    assert await open_findings(engine) == set(), "there is more to come"
+    await queue.drain(engine, consumer=Consumer.RECONCILE, work=looked.work, now=NOW)
+    await looked.tick(engine, soon)
+    assert await open_findings(engine) == {("H31.135", "reuse_forced", "2026-08")}
+
+
+async def test_patterns_can_be_asked_for(engine: AsyncEngine) -> None:
+    """As the first run does at the end of its load, whose summary tells them."""
+    await put(engine, range(ENOUGH), facts=HEALTHY | Fact.REUSED)
+    await changed(engine, [queue.UNITS])
+    await queue.drain(engine, consumer=Consumer.RECONCILE, work=worker.work, now=NOW)
+    assert await open_findings(engine) == {("H31.135", "reuse_forced", "2026-08")}
+
+
+async def changed(engine: AsyncEngine, codes: list[str]) -> None:
+    async with session_scope(engine) as session:
+        await queue.enqueue(session, codes, consumers=(Consumer.RECONCILE,), now=NOW)
