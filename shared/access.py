@@ -52,8 +52,8 @@ class Principal:
         """Raises Forbidden where `sees` says no."""
         if not self.sees(unit_code):
             raise Forbidden(
-                "Khóa này chỉ xem được đơn vị của mình và các đơn vị trực thuộc.",
-                "This key sees its own unit and what is below it only.",
+                f"Khóa này chỉ xem được đơn vị của mình ({self.unit_code}) và các đơn vị trực thuộc.",
+                f"This key sees its own unit ({self.unit_code}) and what is below it only.",
             )
 
 
@@ -152,9 +152,10 @@ def allow(*roles: Role) -> Callable[..., Awaitable[Principal]]:
         async with session_scope(request.app.state.engine) as session:
             principal = await authenticate(session, key)
         if principal.role is not Role.ADMIN and principal.role not in roles:
+            may = ", ".join(role.value for role in dict.fromkeys((Role.ADMIN, *roles)))
             raise Forbidden(
-                "Vai trò của khóa này không dùng được chức năng này.",
-                "The role of this key does not allow this call.",
+                f"Vai trò của khóa này ({principal.role.value}) không dùng được chức năng này; dùng được: {may}.",
+                f"The role of this key ({principal.role.value}) does not allow this call; these do: {may}.",
             )
         for unit in request.query_params.getlist("unit"):
             principal.check(_unit(unit))
@@ -169,6 +170,14 @@ def unit_in_scope(principal: Principal, unit: str | None) -> str:
     code = _unit(unit) if unit else principal.unit_code
     principal.check(code)
     return code
+
+
+def no_such_unit(field: str = "unit") -> NotFound:
+    return NotFound(
+        "Không có đơn vị này; danh sách đơn vị: GET /v1/units.",
+        "There is no such unit; GET /v1/units lists them.",
+        field=field,
+    )
 
 
 def _unit(text: str) -> str:

@@ -187,6 +187,17 @@ def period_of(kind: PeriodKind, moment: datetime) -> Period:
     return _numbered(kind, _count(kind, local_day(moment)))
 
 
+def check_begun(period: Period, now: datetime, *, field: str = "period") -> None:
+    """Raises Invalid(field) for a period that has not begun, and names the last one of its kind that has."""
+    if period.start > now:
+        last = period_of(period.kind, now).key
+        raise Invalid(
+            f"Kỳ này chưa bắt đầu; kỳ cuối cùng hỏi được: {last}.",
+            f"this period has not begun; the last one that can be asked for is {last}",
+            field=field,
+        )
+
+
 def period_keys_of(moment: datetime) -> tuple[str, str, str]:
     """Keys of the month, quarter and year that hold a moment (aware)."""
     day = local_day(moment)

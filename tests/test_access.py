@@ -302,6 +302,15 @@ async def test_only_the_roles_that_write_may_write(walk: Walk) -> None:
                 assert answer.status_code == 403, (route, name, answer.text)
 
 
+async def test_a_refusal_names_what_the_key_may(walk: Walk) -> None:
+    other = (await walk.call(("GET", "/v1/near-due"), "foreign unit", unit=MINE)).json()
+    assert f"đơn vị của mình ({FOREIGN})" in other["detail_vi"]
+    assert f"its own unit ({FOREIGN})" in other["detail"]
+    role = (await walk.call(("POST", "/v1/decisions"), "reader")).json()
+    assert role["detail_vi"].endswith("(reader) không dùng được chức năng này; dùng được: admin, centre.")
+    assert role["detail"].endswith("these do: admin, centre.")
+
+
 async def test_an_integrator_reads_nothing_but_what_became_of_its_pushes(walk: Walk) -> None:
     for route in READS:
         answer = await walk.call(route, "integrator")

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from services.indicators import (
+    addresses,
     answers,
     capture_queries,
     catalogue,
@@ -24,7 +25,7 @@ from services.indicators.queries import Scope
 from services.indicators.rules import engine
 from services.indicators.rules.catalogue import Judged
 from services.indicators.rules.catalogue import part_of as part_of_catalogue
-from services.indicators.rules.measures import AVERAGE_TIME, DOSSIER_SYNC, MEASURES, Measure, Part
+from services.indicators.rules.measures import AVERAGE_TIME, DOSSIER_SYNC, Measure, Part
 from services.indicators.rules.petitions import part_of
 from services.indicators.rules.units import UnitTree
 from services.indicators.schemas import (
@@ -37,7 +38,7 @@ from services.indicators.schemas import (
     ProcedureTimesView,
 )
 from shared import coverage
-from shared.access import READERS, Principal, allow, unit_in_scope
+from shared.access import READERS, Principal, allow, no_such_unit, unit_in_scope
 from shared.answers import (
     LIMIT,
     csv_response,
@@ -48,7 +49,7 @@ from shared.answers import (
     not_modified,
     wants_csv,
 )
-from shared.calendar import Period, period_of
+from shared.calendar import Period, check_begun, period_of
 from shared.db import Session
 from shared.errors import Forbidden, Invalid, NotFound
 from shared.identifiers import parse_dossier_code
@@ -105,7 +106,7 @@ async def read_group(
     """Score and components with numerator, denominator, ratio, points and why, over the unit's subtree;
     counts; what may still be missing (`coverage`) and the commit time of the newest change contained
     (`as_of`)."""
-    slug, measures = _measures(group)
+    slug, measures = addresses.measures_of(group)
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, basis, now)
@@ -160,13 +161,7 @@ async def read_items(
     limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100,
 ) -> Response:
     """With `Accept: text/csv` the whole list, streamed."""
-    measure = next((each for each in _measures(group)[1] if each.component == component), None)
-    if measure is None:
-        raise NotFound(
-            "Thành phần này không có, hoặc chưa được tính.",
-            "there is no such component, or it is not computed",
-            field="component",
-        )
+    measure = addresses.measure_of(group, component)
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, basis, now)
@@ -238,7 +233,7 @@ async def read_times(
     limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100,
 ) -> Response:
     """Procedures with the most dossiers first; with `Accept: text/csv` the whole list."""
-    if AVERAGE_TIME not in _measures(group)[1] or component != AVERAGE_TIME.component:
+    if AVERAGE_TIME not in addresses.measures_of(group)[1] or component != AVERAGE_TIME.component:
         raise NotFound(
             "Chỉ chỉ số 2.2 có số liệu theo từng thủ tục.",
             "only 2.2 has figures by procedure",
@@ -422,28 +417,16 @@ async def read_assessment(
     return not_modified(request, etag) or json_response(view, etag)
 
 
-def _measures(group: str) -> tuple[IndicatorGroup, list[Measure]]:
-    if group not in set(IndicatorGroup):
-        known = ", ".join(each.value for each in IndicatorGroup)
-        raise NotFound(
-            f"Không có nhóm chỉ số này; có: {known}.",
-            f"there is no such group; there are: {known}",
-            field="group",
-        )
-    return IndicatorGroup(group), [measure for measure in MEASURES.values() if measure.group == group]
-
-
 def scope_of(
     principal: Principal, units: UnitTree, unit: str | None, period: str | None, basis: Basis, now: datetime
 ) -> Scope:
     """Raises Forbidden, Invalid (also for a period that has not begun), NotFound for an unknown unit."""
     code = unit_in_scope(principal, unit)
     if code not in units:
-        raise NotFound("Không có đơn vị này.", "There is no such unit.", field="unit")
+        raise no_such_unit()
     chosen = Period.parse(period) if period else period_of("month", now)
     engine.rule_set_for(chosen)
-    if chosen.start > now:
-        raise Invalid("Kỳ này chưa bắt đầu.", "this period has not begun", field="period")
+    check_begun(chosen, now)
     return Scope(basis, chosen, code)
 
 

@@ -30,7 +30,7 @@ from services.indicators.rules import engine, scoring
 from services.indicators.rules.measures import MEASURES
 from services.indicators.schemas import UnitView
 from shared import coverage
-from shared.access import Principal, unit_in_scope
+from shared.access import Principal, no_such_unit, unit_in_scope
 from shared.answers import (
     LIMIT,
     csv_response,
@@ -312,5 +312,5 @@ async def _unit(
     units = await queries.units(session)
     code = unit_in_scope(principal, unit)
     if code not in units:
-        raise NotFound("Không có đơn vị này.", "There is no such unit.", field="unit")
+        raise no_such_unit()
     return UnitView(code=code, name=units.name(code, Period.parse(head.period).last_day))

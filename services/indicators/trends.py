@@ -15,7 +15,7 @@ from services.indicators.rules import engine, scoring
 from services.indicators.rules.scoring import Scored
 from services.indicators.rules.units import UnitTree
 from services.indicators.schemas import UnitView
-from shared.calendar import Period, period_of
+from shared.calendar import Period, check_begun, period_of
 from shared.errors import Invalid
 
 MOST = 60
@@ -29,8 +29,7 @@ def periods(first: str | None, last: str | None, now: datetime) -> list[Period]:
     twelve up to the last as far as a rule set was in force. Invalid names the field."""
     given = Period.parse(first or last or "") if first or last else period_of("month", now)
     end = Period.parse(last) if last else period_of(given.kind, now)
-    if end.start > now:
-        raise Invalid("Kỳ này chưa bắt đầu.", "this period has not begun", field="to")
+    check_begun(end, now, field="to")
     if first:
         begin = Period.parse(first)
         if begin.kind != end.kind or begin.start > end.start:

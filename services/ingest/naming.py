@@ -19,9 +19,10 @@ from services.ingest.normalise import clean, stamp
 from services.ingest.petitions import place_again
 from services.ingest.resolve import Directory, hold, load
 from shared import queue
+from shared.access import no_such_unit
 from shared.calendar import TZ
 from shared.db import driver, rows_to_columns
-from shared.errors import Conflict, Invalid, NotFound
+from shared.errors import Conflict, Invalid
 from shared.identifiers import normalise_unit_code, unit_name_key
 from shared.vocabulary import Consumer
 
@@ -139,7 +140,7 @@ async def put_alias(
     await hold(connection)
     since = await connection.fetchval("SELECT min(valid_from) FROM unit WHERE code = $1", unit)
     if since is None:
-        raise NotFound("Không có đơn vị này.", "There is no such unit.", field="unit_code")
+        raise no_such_unit("unit_code")
     span = Span(unit, valid_from or since, valid_to)
     if span.valid_to is not None and span.valid_to < span.valid_from:
         raise Invalid("Ngày cuối đứng trước ngày đầu.", "valid_to lies before valid_from.", field="valid_to")

@@ -9,9 +9,10 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.calendar import TZ, Period
+from shared.access import no_such_unit
+from shared.calendar import TZ, Period, check_begun
 from shared.db import driver
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid
 from shared.identifiers import is_within
 from shared.vocabulary import ReportSource
 
@@ -40,12 +41,11 @@ async def add(session: AsyncSession, given: Given, *, by: str, now: datetime) ->
     """The newest number of a unit and period counts; the same one again changes nothing. Raises NotFound(unit),
     Invalid(period, count): a period that has not begun, a number that cannot be beside those of the unit's longer and
     shorter periods, or of the units above and below."""
-    if given.period.start > now:
-        raise Invalid("Kỳ này chưa bắt đầu.", "this period has not begun", field="period")
+    check_begun(given.period, now)
     connection = await driver(session)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM unit WHERE code = $1)", given.unit_code):
-        raise NotFound("Không có đơn vị này.", "There is no such unit.", field="unit")
+        raise no_such_unit()
     newest = await _newest(connection)
     _check(given, newest)
     before = newest.get((given.unit_code, given.period.key))

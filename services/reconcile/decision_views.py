@@ -23,6 +23,7 @@ from services.reconcile.catalogue import (
 )
 from services.reconcile.kinds import KINDS
 from services.reconcile.service import departments_by_field
+from shared.access import no_such_unit
 from shared.db import driver
 from shared.errors import NotFound
 from shared.identifiers import name_key, unit_parents
@@ -127,7 +128,7 @@ async def lens(session: AsyncSession, unit_code: str) -> Lens:
                 f"{known[code]['name']}: thủ tục mà quyết định sau cùng ghi thuộc cơ quan này; "
                 "thủ tục không có trong quyết định nào thì tính theo lĩnh vực.",
             )
-    raise NotFound(f"Không có đơn vị {unit_code}.", f"There is no unit {unit_code}.", field="unit")
+    raise no_such_unit()
 
 
 # --- the catalogue, and its comparison ---------------------------------------------------------------------

@@ -123,6 +123,26 @@ async def test_another_rule_set_can_be_asked_for(http: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize(
+    ("path", "params", "vi", "en"),
+    [
+        ("progress/3.3/items", {}, "Thành phần 3.3 thuộc nhóm", "3.3 belongs to the group"),
+        ("progress/3.3/items", {}, "có danh sách trong nhóm progress: 2.1, 2.2", "in progress: 2.1, 2.2"),
+        ("digitisation/4.6/items", {}, "có điểm nhưng không có gì để đếm", "has points but nothing to count"),
+        ("progress/x/items", {}, "Không có thành phần này; thành phần có danh sách", "no such component"),
+        ("progress", {"period": "2027"}, f"kỳ cuối cùng hỏi được: {NOW.year}.", f"is {NOW.year}"),
+        ("progress", {"unit": "H31.99"}, "GET /v1/units", "GET /v1/units"),
+    ],
+)
+async def test_what_cannot_be_answered_says_what_can(
+    http: httpx.AsyncClient, path: str, params: dict[str, str], vi: str, en: str
+) -> None:
+    part = {"part": "numerator"} if path.endswith("items") else {}
+    found = (await http.get(f"/v1/indicators/{path}", params=params | part)).json()
+    assert vi in found["detail_vi"]
+    assert en in found["detail"]
+
+
+@pytest.mark.parametrize(
     ("path", "params", "status"),
     [
         ("nothing", {}, 404),
