@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from services.reconcile.captures import CHECKED
+
 WHO = {
     "unit": "Đơn vị xử lý",
     "department": "Sở, ngành",
@@ -161,7 +163,8 @@ def _published(api: httpx.Client, console: Console) -> None:
         return
     _table(console, title, path, ("=Kỳ", ">Tổng", ">Cổng: 2.1", ">Điểm", ">Ở đây: 2.1", ">Điểm"), rows)
     if wrong:
-        console.print(f"Số Cổng công bố không khớp nhau: {', '.join(sorted(wrong))}\n", highlight=False)
+        should = "; ".join(CHECKED.get(code, code) for code in sorted(wrong))
+        console.print(f"Số Cổng công bố không khớp nhau; lẽ ra: {should}.\n", highlight=False)
 
 
 def _findings(

@@ -51,8 +51,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         kind="capture_inconsistent",
         title="Số liệu Cổng công bố không khớp nhau",
-        sentence="Kỳ {period}: {what}: {failed} trường hợp không khớp; ví dụ {name}: đúng ra {expected}, đã công bố"
-        " {found}.",
+        sentence="Kỳ {period}: lẽ ra {what}; {failed} trường hợp không khớp, ví dụ {example}.",
         unknown="Một nhóm chỉ tiêu không lấy được thì không kiểm tra: không kết luận.",
         source="reporting-api.md §7, §11, §13",
     ),
@@ -66,7 +65,7 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 _BY_KIND = {rule.kind: rule for rule in RULES}
-_WHAT = {
+CHECKED = {
     "national_totals": "tổng điểm của tỉnh, thành phố bằng tổng sáu nhóm",
     "radar": "năm nhóm theo Quyết định bằng tổng điểm",
     "unit_totals": "tổng điểm của đơn vị bằng tổng sáu nhóm",
@@ -79,7 +78,32 @@ _WHAT = {
     "ids": "mỗi mã đơn vị một định danh",
     "rows": "số dòng đã báo bằng số dòng nhận được",
 }
-"""What is checked, in words, by the codes of capture_check."""
+"""What should be, in words, by the codes of capture_check."""
+_EXAMPLES = {
+    "số tỉnh, thành phố": "Cổng công bố {found} tỉnh, thành phố, đúng ra {expected}",
+    "số nhóm": "{name} chỉ có {found} trên {expected} nhóm",
+    "thiếu trong nhóm": "{name} không có trong nhóm {groups}",
+    "đơn vị không có trong số liệu": "đơn vị {code} không có trong số liệu Cổng công bố",
+    "đơn vị chưa biết": "{name} có trong số liệu Cổng công bố nhưng chưa có trong danh sách đã biết",
+    "một mã nhiều định danh": "{name} có {found} định danh",
+    "ids": "{name} có định danh khác lần kết xuất trước",
+    "rows": "nhóm {group} báo {expected} dòng, nhận được {found} dòng",
+    "ratios": "{name} ({what}): tính từ tử số, mẫu số được {expected} %, Cổng công bố {found} %",
+    "bounds": "{name} ({what}): giới hạn {expected}, Cổng công bố {found}",
+}
+"""How the first failure is told: by what failed where a check looks at several things, or by the check."""
+_EXAMPLE = "{name}: đúng ra {expected}, đã công bố {found}"
+_GROUPS = {
+    "national": "Tổng điểm các tỉnh, thành phố",
+    "province": "Tổng điểm các đơn vị của tỉnh",
+    "transparency": "Công khai, minh bạch",
+    "progress": "Tiến độ giải quyết",
+    "online-service": "Dịch vụ công trực tuyến",
+    "online-payment": "Thanh toán trực tuyến",
+    "satisfaction": "Mức độ hài lòng",
+    "digitisation": "Số hóa hồ sơ",
+}
+"""What is asked of the portal, as officers call it."""
 
 
 class Head(NamedTuple):
@@ -142,8 +166,9 @@ def _check(head: Head, each: Failed, province: str) -> Wanted:
     kind = "published_restated" if each.code == "restated" else "capture_inconsistent"
     first = each.detail[0] if each.detail else {}
     values = {
-        "what": _WHAT.get(each.code, each.code),
+        "what": CHECKED.get(each.code, each.code),
         "failed": each.failed,
+        "example": _example(each.code, first),
         "name": first.get("name") or "toàn tỉnh",
         "component": first.get("what"),
         "expected": _vn(first.get("expected")),
@@ -151,6 +176,20 @@ def _check(head: Head, each: Failed, province: str) -> Wanted:
     }
     more = {"check": each.code, "failed": each.failed, "examples": each.detail[:SHOWN]}
     return _finding(kind, each.code, head, values, more, province)
+
+
+def _example(check: str, first: Mapping[str, Any]) -> str:
+    what, found = first.get("what"), first.get("found")
+    missing = str(found).split(", ")
+    return (_EXAMPLES.get(str(what)) or _EXAMPLES.get(check, _EXAMPLE)).format(
+        name=first.get("name") or "toàn tỉnh",
+        what=what,
+        code=first.get("expected"),
+        expected=_vn(first.get("expected")),
+        found=_vn(found),
+        group=_GROUPS.get(str(what), what),
+        groups="; ".join(_GROUPS.get(each, each) for each in missing),
+    )
 
 
 def _vn(value: object) -> str:

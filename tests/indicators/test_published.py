@@ -4,6 +4,7 @@ formula shows in a fact and in a finding."""
 from __future__ import annotations
 
 import csv
+import re
 import tomllib
 from collections.abc import Iterator
 from decimal import Decimal
@@ -183,6 +184,12 @@ async def test_a_changed_formula_becomes_a_finding_and_goes_with_it(
         )
         assert restated == ["open"], "October had ended before both"
         await capture(given)
+    (told,) = await rows(
+        engine, "SELECT evidence FROM finding WHERE subject = 'capture' AND code = 'inventory'"
+    )
+    assert "lẽ ra đơn vị có đủ trong các nhóm;" in told.evidence["sentence"]
+    assert " không có trong nhóm " in told.evidence["sentence"]
+    assert not re.search("[a-z]+ion|không có, đã công bố", told.evidence["sentence"])
     states = await rows(engine, "SELECT kind, code, state FROM finding WHERE subject = 'capture'")
     assert {(row.kind, row.code, row.state) for row in states} == {
         ("formula_changed", "progress.PROGRESS_ON_TIME", "resolved"),
