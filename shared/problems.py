@@ -140,7 +140,9 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
         request,
         422,
         vi="Giá trị không hợp lệ ở: "
-        + "; ".join(f"{error['field']}{_EXPECTED_VI.get(error['expected'], '')}" for error in errors)
+        + "; ".join(
+            f"{error['field']} ({_sentence_vi(item)})" for error, item in zip(errors, found, strict=False)
+        )
         + ".",
         en="Not valid: " + "; ".join(f"{error['field']} ({error['message']})" for error in errors),
         errors=errors,
@@ -169,19 +171,51 @@ def _path(location: tuple[Any, ...]) -> str:
     return path
 
 
-_EXPECTED_VI = dict.fromkeys(
-    ("date_from_datetime_parsing", "date_from_datetime_inexact", "date_parsing", "date_type"),
-    " (cần dạng 2026-08-31)",
-)
+_DAY = "expected a day, YYYY-MM-DD", "cần dạng 2026-08-31"
+_TIME = "expected a time, YYYY-MM-DDTHH:MM:SS+07:00", "cần dạng 2026-08-31T09:30:00+07:00"
 _EXPECTED = {
-    "date_from_datetime_parsing": "expected a day, YYYY-MM-DD",
-    "date_from_datetime_inexact": "expected a day, YYYY-MM-DD",
-    "date_parsing": "expected a day, YYYY-MM-DD",
-    "date_type": "expected a day, YYYY-MM-DD",
-    "datetime_parsing": "expected a time, YYYY-MM-DDTHH:MM:SS+07:00",
-    "datetime_from_date_parsing": "expected a time, YYYY-MM-DDTHH:MM:SS+07:00",
+    "date_from_datetime_parsing": _DAY,
+    "date_from_datetime_inexact": _DAY,
+    "date_parsing": _DAY,
+    "date_type": _DAY,
+    "datetime_parsing": _TIME,
+    "datetime_from_date_parsing": _TIME,
 }
 """Pydantic's own messages for these quote the input or do not say what is expected."""
+_EXPECTED_VI = {
+    "missing": "thiếu",
+    "extra_forbidden": "không có trường này",
+    "int_type": "cần số nguyên",
+    "int_parsing": "cần số nguyên",
+    "int_parsing_size": "số quá lớn",
+    "int_from_float": "cần số nguyên",
+    "float_type": "cần một số",
+    "float_parsing": "cần một số",
+    "decimal_type": "cần một số",
+    "decimal_parsing": "cần một số",
+    "finite_number": "cần một số hữu hạn",
+    "bool_type": "cần true hoặc false",
+    "bool_parsing": "cần true hoặc false",
+    "string_type": "cần chuỗi ký tự",
+    "string_pattern_mismatch": "không đúng dạng",
+    "string_too_long": "dài nhất {max_length} ký tự",
+    "string_too_short": "ngắn nhất {min_length} ký tự",
+    "too_long": "nhiều nhất {max_length} phần tử",
+    "too_short": "ít nhất {min_length} phần tử",
+    "greater_than_equal": "không nhỏ hơn {ge}",
+    "greater_than": "lớn hơn {gt}",
+    "less_than_equal": "không lớn hơn {le}",
+    "less_than": "nhỏ hơn {lt}",
+    "list_type": "cần một mảng",
+    "dict_type": "cần một đối tượng JSON",
+    "model_type": "cần một đối tượng JSON",
+    "model_attributes_type": "cần một đối tượng JSON",
+    "datetime_type": _TIME[1],
+    "timezone_aware": "cần múi giờ, như +07:00",
+    "enum": "cần {expected}",
+    "literal_error": "cần {expected}",
+}
+"""By Pydantic's kind; what stands in braces is the limit or the list that our own code declares."""
 
 
 def _sentence(item: Mapping[str, Any]) -> str:
@@ -191,7 +225,18 @@ def _sentence(item: Mapping[str, Any]) -> str:
         return f"expected {expected}"
     if kind in ("value_error", "assertion_error"):
         return "not a valid value"
-    return _EXPECTED.get(kind) or str(item["msg"])
+    return _EXPECTED[kind][0] if kind in _EXPECTED else str(item["msg"])
+
+
+def _sentence_vi(item: Mapping[str, Any]) -> str:
+    kind = str(item["type"])
+    if kind in _EXPECTED:
+        return _EXPECTED[kind][1]
+    bounds = {name: str(value).replace(" or ", " hoặc ") for name, value in item.get("ctx", {}).items()}
+    try:
+        return _EXPECTED_VI[kind].format_map(bounds)
+    except KeyError:
+        return "giá trị không đúng"
 
 
 def _route(request: Request) -> str:
