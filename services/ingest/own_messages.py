@@ -22,13 +22,13 @@ from services.ingest.normalise import (
     check_not_ahead,
     clean,
     dossier_code,
+    iso_moment,
+    iso_stamped,
     latest_stamp,
-    moment,
     of_iso,
     procedure_code,
     refusal,
     stamp,
-    stamped,
     status_of,
 )
 from shared.errors import Invalid
@@ -199,13 +199,13 @@ def _pushed(item: PushedDossier, now: datetime) -> Pushed:
         ValueError,
         TypeError,
     ):  # another form of a time, or none at all: the slow way says which
-        submitted_at = stamped(_value(item.submitted_at), "submitted_at")
-        received_at = stamped(_value(item.received_at), "received_at")
-        due_at = stamped(_value(item.due_at), "due_at")
-        finished_at = stamped(_value(item.finished_at), "finished_at")
-        returned_at = stamped(_value(item.returned_at), "returned_at")
-        rejected_at = stamped(_value(item.rejected_at), "rejected_at")
-        updated_at = stamped(_value(item.updated_at), "updated_at")
+        submitted_at = iso_stamped(_value(item.submitted_at), "submitted_at")
+        received_at = iso_stamped(_value(item.received_at), "received_at")
+        due_at = iso_stamped(_value(item.due_at), "due_at")
+        finished_at = iso_stamped(_value(item.finished_at), "finished_at")
+        returned_at = iso_stamped(_value(item.returned_at), "returned_at")
+        rejected_at = iso_stamped(_value(item.rejected_at), "rejected_at")
+        updated_at = iso_stamped(_value(item.updated_at), "updated_at")
     supplements, requested = _supplements(item.supplements, now) if item.supplements else (None, NO_TIME)
     version = requested
     for at in (submitted_at, received_at, finished_at, returned_at, rejected_at, updated_at):
@@ -309,7 +309,7 @@ def _supplements(items: list[PushedSupplement], now: datetime) -> tuple[str | No
     for index, given in enumerate(items):
         path = f"supplements[{index}]"
         read = {
-            name: stamped(getattr(given, name), f"{path}.{name}")
+            name: iso_stamped(getattr(given, name), f"{path}.{name}")
             for name in ("requested_at", "completed_at", "due_before", "due_after")
         }
         requested, completed = read["requested_at"], read["completed_at"]
@@ -328,7 +328,7 @@ def _supplements(items: list[PushedSupplement], now: datetime) -> tuple[str | No
 
 def _step(code: str, index: int, step: PushedStep, now: datetime) -> Step:
     path = f"steps[{index}]"
-    at = moment(step.occurred_at, f"{path}.occurred_at")
+    at = iso_moment(step.occurred_at, f"{path}.occurred_at")
     if at is None:
         raise Refused(
             f"{path}.occurred_at",
@@ -342,7 +342,7 @@ def _step(code: str, index: int, step: PushedStep, now: datetime) -> Step:
         status_of(_value(step.status), f"{path}.status") or 0,
         clean(_value(step.officer), f"{path}.officer", limit=200),
         clean(_value(step.officer_title), f"{path}.officer_title", limit=200),
-        moment(step.started_at, f"{path}.started_at"),
+        iso_moment(step.started_at, f"{path}.started_at"),
         (0 if step.officer is UNSET else Known.OFFICER.value)
         | (0 if step.officer_title is UNSET else Known.OFFICER_TITLE.value),
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from services.ingest.normalise import AHEAD, Refusal, Refused, clean, dossier_code, moment, refusal
+from services.ingest.normalise import AHEAD, Refusal, Refused, clean, dossier_code, iso_moment, refusal
 from shared.errors import Invalid
 from shared.vocabulary import PetitionKind
 
@@ -118,8 +118,8 @@ def row(item: PushedPetition, now: datetime) -> PetitionRow:
             "repeats_code: phản ánh, kiến nghị không thể gửi lại chính nó.",
             "repeats_code: a petition cannot repeat itself",
         )
-    times = {name: moment(getattr(item, name), name) for name in TIMES}
-    updated_at = moment(item.updated_at, "updated_at")
+    times = {name: iso_moment(getattr(item, name), name) for name in TIMES}
+    updated_at = iso_moment(item.updated_at, "updated_at")
     for name, at in (*times.items(), ("updated_at", updated_at)):
         if at is not None and at > now + AHEAD:
             raise Refused(

@@ -113,6 +113,15 @@ async def test_newer_wins_older_is_stale_same_is_unchanged(engine: AsyncEngine, 
     assert await rows(engine, "SELECT likes, handled_at IS NOT NULL FROM petition") == [(3, True)]
 
 
+async def test_a_wrong_time_is_told_the_form_of_this_door(engine: AsyncEngine, settings: Settings) -> None:
+    async with make.client(engine, settings, petitions_api.router) as http:
+        answer = await http.post("/v1/petitions", json=[petition(1, handled_at="2026-02-31")])
+    (item,) = answer.json()["items"]
+    assert item["field"] == "handled_at"
+    assert "cần dạng 2026-08-03T09:30:00+07:00 (ISO 8601)" in item["reason_vi"]
+    assert "expected ISO 8601" in item["reason"]
+
+
 async def test_what_cannot_be_read_as_an_array_is_refused_as_a_whole(
     engine: AsyncEngine, settings: Settings
 ) -> None:

@@ -105,6 +105,24 @@ async def test_facts_are_told_true_false_or_not_at_all(engine: AsyncEngine, sett
     assert stored == [(0, 0), (link, link | vneid), (0, 0)]
 
 
+async def test_a_wrong_time_is_told_the_form_of_this_door(engine: AsyncEngine, settings: Settings) -> None:
+    wrong = [
+        dossier(1, received_at="2026-02-31"),
+        dossier(2, steps=[{"occurred_at": "hôm qua", "status": 2}]),
+        dossier(3, supplements=[{"requested_at": "2026-02-31T09:00:00+07:00"}]),
+    ]
+    async with make.client(engine, settings, api.router) as http:
+        items = (await http.post("/v1/dossiers", json=wrong)).json()["items"]
+    assert [item["field"] for item in items] == [
+        "received_at",
+        "steps[0].occurred_at",
+        "supplements[0].requested_at",
+    ]
+    for item in items:
+        assert "cần dạng 2026-08-03T09:30:00+07:00 (ISO 8601)" in item["reason_vi"]
+        assert "expected ISO 8601 (2026-08-03T09:30:00+07:00)" in item["reason"]
+
+
 async def test_newer_wins_older_is_stale_same_is_unchanged(engine: AsyncEngine, settings: Settings) -> None:
     older = dossier(updated_at="2026-08-03T10:00:00+07:00")
     newer = dossier(updated_at="2026-08-05T10:00:00+07:00", status=9, finished_at="2026-08-05T09:00:00+07:00")
