@@ -235,6 +235,7 @@ def _score_view(measure: Measure, score: engine.Score, rules: RuleSet, found: Fi
         ratio="" if score.ratio is None else vietnamese(percent(score.ratio)),
         points="–" if score.points is None else vietnamese(score.points),
         max=vietnamese(score.max),
+        given=_given_for_none(score),
     ) + found.remarks.get(component.id, "")
     return schemas.ScoreView(
         id=component.id,
@@ -251,6 +252,13 @@ def _score_view(measure: Measure, score: engine.Score, rules: RuleSet, found: Fi
         provenance=provenance(scoring.provenance),
         counting=provenance(component.counting),
     )
+
+
+def _given_for_none(score: engine.Score) -> str:
+    """What the rule set gives where there is nothing to count."""
+    if score.points is None:
+        return "không có điểm (Cổng tính là 0 trong tổng nhóm)"
+    return f"được {vietnamese(score.points)} trên {vietnamese(score.max)} điểm"
 
 
 def _given(component: engine.Component, score: engine.Score, rules: RuleSet) -> schemas.ScoreView:

@@ -75,10 +75,10 @@ def why(each: Ahead, remaining: Left) -> str:
     if each.reason != Reason.RUNNING:
         return f"{begin}. {explain(each.reason, each.bits, each.end_at, each.due_at).vi}"
     hours = str(remaining.hours).replace(".", ",")
-    return (
-        f"{begin}, còn {remaining.days} ngày làm việc ({hours} giờ làm việc);"
-        " sau thời điểm đó hồ sơ bị tính quá hạn."
-    )
+    time = "không còn giờ làm việc nào"
+    if remaining.hours:
+        time = f"còn {remaining.days} ngày làm việc ({hours} giờ làm việc)"
+    return f"{begin}, {time}; sau thời điểm đó hồ sơ bị tính quá hạn."
 
 
 _OPEN = f"bits & {int(Bit.DONE)} = 0"

@@ -113,6 +113,12 @@ async def test_no_dossiers_is_no_points_and_has_no_time(http: httpx.AsyncClient)
     assert (component["ratio"], component["points"]) == (None, "0.00")
     assert component["why"] == "Không có hồ sơ nào thuộc kỳ này, nên được 0,00 trên 20 điểm."
     assert found["as_of"] is None
+    other = await http.get("/v1/indicators/digitisation", params={"unit": "H31.16", "period": "2026-08"})
+    component = other.json()["components"][0]
+    assert component["points"] is None
+    assert component["why"] == (
+        "Không có hồ sơ nào thuộc diện tính trong kỳ này, nên không có điểm (Cổng tính là 0 trong tổng nhóm)."
+    )
 
 
 async def test_another_rule_set_can_be_asked_for(http: httpx.AsyncClient) -> None:

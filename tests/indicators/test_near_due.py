@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.indicators import main, near_due
 from shared.db import driver, session_scope
 from shared.errors import Invalid
+from shared.reasons import Bit, Reason
 from shared.settings import Settings
 from shared.vocabulary import Role
 from tests import make
@@ -114,6 +115,14 @@ async def test_what_is_said_of_each(http: httpx.AsyncClient) -> None:
     assert by_maximum["why"].startswith("Hạn theo thời hạn tối đa của thủ tục")
     tag = {"If-None-Match": answer.headers["etag"]}
     assert (await http.get("/v1/near-due", headers=tag)).status_code == 304
+
+
+def test_an_appointment_before_the_next_session_leaves_no_time() -> None:
+    evening, due = moment("2026-11-02 18:00"), moment("2026-11-03 07:00")
+    each = near_due.Ahead("H31.135", "X", "", None, int(Bit.MEMBER | Bit.ON_TIME), Reason.RUNNING, None, due)
+    assert near_due.why(each, near_due.left(evening, due)) == (
+        "Hẹn trả: 07:00 ngày 03/11/2026, không còn giờ làm việc nào; sau thời điểm đó hồ sơ bị tính quá hạn."
+    )
 
 
 async def test_hours_units_and_what_a_key_may_see(province: AsyncEngine, settings: Settings) -> None:

@@ -124,7 +124,7 @@ class Measure(NamedTuple):
 
 _MEMBERSHIP = "Tiếp nhận trước khi kỳ kết thúc và chưa kết thúc trước khi kỳ bắt đầu"
 _RECEIPT = "Tiếp nhận trong kỳ"
-_NOBODY = "Không có hồ sơ nào thuộc diện tính trong kỳ này, nên được {points} trên {max} điểm."
+_NOBODY = "Không có hồ sơ nào thuộc diện tính trong kỳ này, nên {given}."
 _MEMBERS = Count("dossiers")
 
 PROGRESS_ON_TIME = Measure(
@@ -138,7 +138,7 @@ PROGRESS_ON_TIME = Measure(
         "{numerator} trên {denominator} hồ sơ được xử lý trước hạn hoặc đúng hạn ({ratio} %),"
         " đạt {points} trên {max} điểm."
     ),
-    why_empty="Không có hồ sơ nào thuộc kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Không có hồ sơ nào thuộc kỳ này, nên {given}.",
 )
 
 AVERAGE_TIME = Measure(
@@ -183,7 +183,7 @@ PAYMENT_INTEGRATED = Measure(
         " ({ratio} %), đạt {points}"
         " trên {max} điểm."
     ),
-    why_empty="Không có thủ tục có phí nào có hồ sơ trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Không có thủ tục có phí nào có hồ sơ trong kỳ này, nên {given}.",
 )
 
 PAYMENT_TRANSACTION = Measure(
@@ -198,7 +198,7 @@ PAYMENT_TRANSACTION = Measure(
         " thành công ({ratio} %),"
         " đạt {points} trên {max} điểm."
     ),
-    why_empty="Không có thủ tục nào có hồ sơ thu phí trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Không có thủ tục nào có hồ sơ thu phí trong kỳ này, nên {given}.",
 )
 
 PAYMENT_DOSSIER = Measure(
@@ -213,7 +213,7 @@ PAYMENT_DOSSIER = Measure(
         " ({ratio} %), đạt {points} trên"
         " {max} điểm."
     ),
-    why_empty="Không có hồ sơ nào có nghĩa vụ tài chính trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Không có hồ sơ nào có nghĩa vụ tài chính trong kỳ này, nên {given}.",
 )
 
 ELECTRONIC_RESULT = Measure(
@@ -299,7 +299,7 @@ CITIZEN_DATA_PROCEDURES = Measure(
         " sơ dùng dữ liệu dân cư"
         " ({ratio} %), đạt {points} trên {max} điểm."
     ),
-    why_empty="Không có thủ tục nào thuộc diện tính trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Không có thủ tục nào thuộc diện tính trong kỳ này, nên {given}.",
 )
 
 _FIRST_RECEIPT = "Tiếp nhận lần đầu trong kỳ; chưa tiếp nhận thì theo ngày gửi"
@@ -329,7 +329,7 @@ PETITION_ON_TIME = Measure(
         "{numerator} trên {denominator} phản ánh, kiến nghị được xử lý đúng hạn ({ratio} %),"
         " đạt {points} trên {max} điểm."
     ),
-    why_empty="Không có phản ánh, kiến nghị nào trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Không có phản ánh, kiến nghị nào trong kỳ này, nên {given}.",
     origin="petitions",
 )
 
@@ -344,7 +344,7 @@ PETITION_SATISFIED = Measure(
         "{numerator} trên {denominator} phản ánh, kiến nghị không quá hạn, không bị đánh giá không hài lòng và không"
         " phải gửi lại ({ratio} %), đạt {points} trên {max} điểm."
     ),
-    why_empty="Không có phản ánh, kiến nghị nào trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Không có phản ánh, kiến nghị nào trong kỳ này, nên {given}.",
     origin="petitions",
 )
 
@@ -376,7 +376,7 @@ ANNOUNCED_ON_TIME = Measure(
         "{numerator} trên {denominator} thủ tục do tỉnh quyết định công bố trong kỳ được công bố đúng hạn ({ratio} %),"
         " đạt {points} trên {max} điểm. Đơn vị trực thuộc lấy số của tỉnh."
     ),
-    why_empty="Tỉnh không quyết định công bố thủ tục nào trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Tỉnh không quyết định công bố thủ tục nào trong kỳ này, nên {given}.",
     origin="catalogue",
 )
 
@@ -391,7 +391,7 @@ PUBLISHED_ON_TIME = Measure(
         "{numerator} trên {denominator} thủ tục do tỉnh quyết định công bố được công khai đúng hạn ({ratio} %), đạt"
         " {points} trên {max} điểm. Đơn vị trực thuộc lấy số của tỉnh."
     ),
-    why_empty="Tỉnh không có thủ tục nào phải công khai trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Tỉnh không có thủ tục nào phải công khai trong kỳ này, nên {given}.",
     origin="catalogue",
 )
 
@@ -406,7 +406,7 @@ CONTENT_COMPLETE = Measure(
         "{numerator} trên {denominator} thủ tục do tỉnh quyết định công bố và đang công khai có đủ các bộ phận tạo"
         " thành ({ratio} %), đạt {points} trên {max} điểm. Đơn vị trực thuộc lấy số của tỉnh."
     ),
-    why_empty="Tỉnh không có thủ tục nào tự quyết định công bố đang công khai, nên được {points} trên {max} điểm.",
+    why_empty="Tỉnh không có thủ tục nào tự quyết định công bố đang công khai, nên {given}.",
     origin="catalogue",
 )
 
@@ -421,7 +421,7 @@ DOSSIER_SYNC = Measure(
         "Cổng Dịch vụ công quốc gia có {numerator} hồ sơ tiếp nhận trong kỳ trên {denominator} hồ sơ ({ratio} %), đạt"
         " {points} trên {max} điểm."
     ),
-    why_empty="Không có hồ sơ nào tiếp nhận trong kỳ này, nên được {points} trên {max} điểm.",
+    why_empty="Không có hồ sơ nào tiếp nhận trong kỳ này, nên {given}.",
     origin="reports",
 )
 
@@ -436,7 +436,7 @@ PROVIDED_ONLINE = Measure(
         "{numerator} trên {denominator} thủ tục thuộc thẩm quyền có dịch vụ công trực tuyến một phần hoặc toàn trình"
         " ({ratio} %), đạt {points} trên {max} điểm."
     ),
-    why_empty="Không có thủ tục nào thuộc thẩm quyền của đơn vị, nên được {points} trên {max} điểm.",
+    why_empty="Không có thủ tục nào thuộc thẩm quyền của đơn vị, nên {given}.",
     origin="catalogue",
 )
 
@@ -451,7 +451,7 @@ ONLINE_SERVICE_USED = Measure(
         "{numerator} trên {denominator} dịch vụ công trực tuyến của đơn vị có hồ sơ nộp trực tuyến trong kỳ"
         " ({ratio} %), đạt {points} trên {max} điểm."
     ),
-    why_empty="Đơn vị không có dịch vụ công trực tuyến nào, nên được {points} trên {max} điểm.",
+    why_empty="Đơn vị không có dịch vụ công trực tuyến nào, nên {given}.",
     origin="catalogue",
 )
 
