@@ -285,16 +285,20 @@ class ExplanationView(BaseModel):
     list_at: str = Field(description="Where the whole list is")
 
 
+_MINUS = "Số Cổng công bố trừ số ở đây (published − ours)"
+
+
 class ComparedView(BaseModel):
-    """One component: published beside ours. `difference`: published − ours, null where one of them is missing."""
+    """One component: published beside ours. Each `…_difference`: published − ours, null where one of them is missing:
+    above zero, the portal publishes more than is counted here."""
 
     component: str
     name: str
     published: FigureView | None
     ours: OursView
-    numerator_difference: int | None
-    denominator_difference: int | None
-    points_difference: Decimal | None
+    numerator_difference: int | None = Field(description=_MINUS)
+    denominator_difference: int | None = Field(description=_MINUS)
+    points_difference: Decimal | None = Field(description=_MINUS)
     explained_by: list[ExplanationView]
 
 
@@ -304,7 +308,7 @@ class ComparedGroupView(BaseModel):
     max: Decimal
     published: Decimal | None
     ours: Decimal | None
-    difference: Decimal | None
+    difference: Decimal | None = Field(description=_MINUS)
     components: list[ComparedView]
 
 
@@ -319,6 +323,7 @@ class ComparisonView(BaseModel):
                 "period": "2026-10",
                 "rule_set": "portal-2026-09",
                 "capture": _CAPTURE,
+                "why": None,
                 "published_total": "59.63",
                 "groups": [
                     {
@@ -363,6 +368,7 @@ class ComparisonView(BaseModel):
     period: str
     rule_set: str
     capture: CaptureView | None
+    why: str | None = Field(description="Where there is no capture: why, and how to get one")
     published_total: Decimal | None
     groups: list[ComparedGroupView]
     as_of: Moment | None

@@ -222,8 +222,9 @@ async def read_comparison(
     unit: UnitCode = None,
     period: PeriodText = None,
 ) -> Response:
-    """The newest complete capture of the period beside what is counted here as the nation counts. Where a component
-    differs: open findings of dossiers that can move it, with the first codes."""
+    """The newest complete capture of the period beside what is counted here as the nation counts; differences are what
+    is published minus ours. Where a component differs: open findings of dossiers that can move it, with the first
+    codes."""
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, Basis.COUNTED, now)
@@ -260,6 +261,7 @@ async def read_comparison(
         period=scope.period.key,
         rule_set=rules.id,
         capture=CaptureView.model_validate(answers.capture(head)) if head else None,
+        why=None if head else _not_captured(scope.period),
         published_total=total.score if total else None,
         groups=groups,
         as_of=found.as_of,
@@ -267,6 +269,13 @@ async def read_comparison(
     )
     etag = etag_for(found.version, view.model_dump_json())
     return not_modified(request, etag) or json_response(view, etag)
+
+
+def _not_captured(period: Period) -> str:
+    return (
+        f"Chưa có lần kết xuất đủ nào số liệu Cổng quốc gia công bố của kỳ {period.key}: không có số để so. Lấy bằng"
+        f" lệnh `chiso capture --period {period.key}`."
+    )
 
 
 async def _published(

@@ -93,6 +93,7 @@ async def read_changes(
         period=period_view(scope.period, now),
         since=start,
         compared_with=kept.taken_at if kept else None,
+        why=None if kept else _nothing_kept(scope),
         rule_set=rules.id,
         points_won=sum((each for each in differences if each > 0), Decimal("0.00")) if kept else None,
         points_lost=sum((each for each in differences if each < 0), Decimal("0.00")) if kept else None,
@@ -106,6 +107,18 @@ async def read_changes(
     )
     etag = etag_for(view.model_dump_json())
     return not_modified(request, etag) or json_response(view, etag)
+
+
+def _nothing_kept(scope: queries.Scope) -> str:
+    """Figures are kept of what counts only (history.py)."""
+    if scope.basis is not Basis.COUNTED:
+        return (
+            "Số liệu đầu ngày chỉ được giữ của cách tính theo Cổng quốc gia (basis=counted): không có để so."
+        )
+    return (
+        f"Chưa có số liệu đầu ngày của kỳ {scope.period.key} để so; số liệu được giữ lúc bắt đầu mỗi ngày của kỳ đang"
+        " chạy."
+    )
 
 
 def _moved(

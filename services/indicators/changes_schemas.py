@@ -55,6 +55,7 @@ class ChangesView(BaseModel):
         period=PERIOD,
         since="2026-08-24T00:00:00+07:00",
         compared_with="2026-08-24T00:00:01+07:00",
+        why=None,
         rule_set="portal-2026-09",
         points_won="0.04",
         points_lost="-0.21",
@@ -94,6 +95,7 @@ class ChangesView(BaseModel):
     period: PeriodView = Field(description="What the figures are of; the dossiers are of any period")
     since: Moment
     compared_with: Moment | None
+    why: str | None = Field(description="Where there is nothing to compare with: why")
     rule_set: str
     points_won: Decimal | None = Field(
         description="Sum of the components that gained; null: nothing to compare with"

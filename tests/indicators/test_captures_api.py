@@ -158,6 +158,8 @@ async def test_published_beside_ours(http: httpx.AsyncClient) -> None:
     assert progress["published"] == "10"
     none = await get(http, "/comparison", unit="H31.135", period="2026-08")
     assert none["capture"] is None
+    assert "`chiso capture --period 2026-08`" in none["why"]
+    assert found["why"] is None
     assert {each["published"] for each in none["groups"]} == {None}
 
 

@@ -135,6 +135,14 @@ async def test_points_are_held_against_those_that_were_kept(
     )
     assert float(found["points_lost"]) == pytest.approx(lost)
     assert (bare["compared_with"], bare["points_won"], bare["components"]) == (None, None, [])
+    assert (found["why"], "basis=counted" in bare["why"]) == (None, True)
+
+
+async def test_why_there_is_nothing_to_compare_with(province: AsyncEngine, settings: Settings) -> None:
+    async with asking(province, settings) as http:
+        found = (await http.get("/v1/changes", params={"since": "2026-08-06", "period": "2026-06"})).json()
+    assert found["compared_with"] is None
+    assert found["why"].startswith("Chưa có số liệu đầu ngày của kỳ 2026-06 để so")
 
 
 async def test_scope_pages_and_bad_input(province: AsyncEngine, settings: Settings) -> None:
