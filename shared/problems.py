@@ -28,6 +28,7 @@ from shared.errors import (
     Unauthenticated,
     Unavailable,
     Unreadable,
+    UnsupportedType,
 )
 
 log = structlog.get_logger("problems")
@@ -39,6 +40,7 @@ STATUS: dict[type[ChisoError], int] = {
     NotFound: 404,
     Conflict: 409,
     TooLarge: 413,
+    UnsupportedType: 415,
     Invalid: 422,
     Unavailable: 503,
 }
@@ -49,7 +51,6 @@ TITLES: dict[int, tuple[str, str]] = {
     403: ("Khóa này không có quyền", "This key may not do that"),
     404: ("Không tìm thấy", "Not found"),
     405: ("Địa chỉ này không nhận phương thức đó", "Method not allowed"),
-    406: ("Không có dạng nội dung được yêu cầu", "Not acceptable"),
     409: ("Trạng thái hiện tại không cho phép", "The current state does not allow this"),
     413: ("Nội dung gửi lên quá lớn", "The content is too large"),
     415: ("Dạng nội dung không được hỗ trợ", "Unsupported content type"),
@@ -64,7 +65,6 @@ KINDS: dict[int, str] = {
     403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
-    406: "not-acceptable",
     409: "conflict",
     413: "too-large",
     415: "unsupported-type",

@@ -12,7 +12,7 @@ from services.ingest import push, queries, receipts
 from services.ingest.schemas import DossierView, PushAnswer
 from shared.access import READERS, Principal, allow
 from shared.db import Session, session_scope
-from shared.errors import Invalid, NotFound
+from shared.errors import NotFound, UnsupportedType
 from shared.identifiers import parse_dossier_code
 from shared.problems import responses
 from shared.vocabulary import Role
@@ -72,7 +72,7 @@ async def push_dossiers(
     if kind == "application/x-ndjson":
         return push.Duplex(push.stream(request.stream(), engine, settings, sender=principal.key_id))
     if kind not in ("application/json", "text/json"):
-        raise Invalid(
+        raise UnsupportedType(
             "Content-Type cần là application/json (mảng) hoặc application/x-ndjson.",
             "Content-Type must be application/json (an array) or application/x-ndjson.",
             field="Content-Type",

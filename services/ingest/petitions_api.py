@@ -14,7 +14,7 @@ from services.ingest.schemas import PushAnswer
 from services.ingest.turns import in_turns
 from shared.access import Principal, allow
 from shared.db import session_scope
-from shared.errors import Invalid
+from shared.errors import UnsupportedType
 from shared.problems import responses
 from shared.vocabulary import Portal, Role
 
@@ -59,7 +59,7 @@ _SHOWN: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json":
     "/petitions",
     summary="Đẩy phản ánh, kiến nghị và tình hình xử lý: mảng JSON",
     response_model=PushAnswer,
-    responses=_SHOWN | responses(400, 401, 403, 413, 422, 503),
+    responses=_SHOWN | responses(400, 401, 403, 413, 415, 422, 503),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -84,7 +84,7 @@ async def push_petitions(
     is not taken. `receipt`: for GET /v1/pushes/{id}."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind not in ("application/json", "text/json"):
-        raise Invalid(
+        raise UnsupportedType(
             "Content-Type cần là application/json (mảng).",
             "Content-Type must be application/json (an array).",
             field="Content-Type",

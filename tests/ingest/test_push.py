@@ -123,6 +123,14 @@ async def test_a_wrong_time_is_told_the_form_of_this_door(engine: AsyncEngine, s
         assert "expected ISO 8601 (2026-08-03T09:30:00+07:00)" in item["reason"]
 
 
+async def test_a_content_type_that_is_not_taken(engine: AsyncEngine, settings: Settings) -> None:
+    async with make.client(engine, settings, api.router) as http:
+        answer = await http.post("/v1/dossiers", content=b"[]", headers={"Content-Type": "text/plain"})
+        assert (answer.status_code, answer.json()["field"]) == (415, "Content-Type")
+        assert answer.json()["type"] == "/docs/problems#unsupported-type"
+        assert (await http.post("/v1/dossiers", content=b"[]")).status_code == 200, "none is JSON"
+
+
 async def test_newer_wins_older_is_stale_same_is_unchanged(engine: AsyncEngine, settings: Settings) -> None:
     older = dossier(updated_at="2026-08-03T10:00:00+07:00")
     newer = dossier(updated_at="2026-08-05T10:00:00+07:00", status=9, finished_at="2026-08-05T09:00:00+07:00")
