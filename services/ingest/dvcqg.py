@@ -25,14 +25,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.ingest import json_parts, petitions, queries, receipts, service
-from services.ingest.normalise import Head, Refusal, Step
+from services.ingest.normalise import Head, Refusal, Step, dossier_code
 from services.ingest.portals import national_messages, rating_messages
 from services.ingest.portals.rating_messages import RatingRow
 from services.ingest.turns import in_turns
 from shared.access import Principal, authenticate
 from shared.db import session_scope
-from shared.errors import ChisoError, Forbidden, Invalid, TooLarge
-from shared.identifiers import parse_dossier_code
+from shared.errors import ChisoError, Forbidden, Invalid, TooLarge, Unauthenticated
 from shared.models import ApiKey
 from shared.vocabulary import Portal, Role
 
@@ -126,6 +125,10 @@ async def login(request: Request) -> Response:
             row = await session.get_one(ApiKey, principal.key_id)
             token = _sign(row.id, int(settings.now().timestamp()) + SESSION_SECONDS, row.secret_hash)
         return _answer(0, "Đăng nhập thành công", session=token)
+    except Unauthenticated:
+        return _answer(
+            "-3", "Đăng nhập không đúng: username là mã khóa (phần trước dấu chấm), password là cả khóa."
+        )
     except ChisoError as error:
         return _failed(error)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -194,7 +197,7 @@ async def integration(request: Request) -> Response:
                     refused = [rating for rating in ratings if isinstance(rating, Refusal)]
                     answer = _stored("Đồng bộ đánh giá thành công", len(ratings), refused, set())
                 case "TraCuuHoSo":
-                    code = parse_dossier_code(call.mahoso).code
+                    code = dossier_code(call.mahoso, "mahoso").code
                     found = await queries.has_head(session, code, portal=Portal.SENT)
                     answer = _answer("0", "Tra cứu thành công", result=[{"MaHoSo": code}] if found else [])
                 case _:
@@ -245,18 +248,20 @@ def _is_add(value: object) -> bool:
 
 def _stored(success: str, count: int, bad: list[Refusal], known: set[str]) -> Response:
     if bad:
-        named = "; ".join(
-            f"{item.code or f'mục {item.position + 1}'}: {item.field} ({item.vi})" for item in bad[:NAMED]
-        )
+        named = "; ".join(f"{item.code or f'mục {item.position + 1}'}: {_why(item)}" for item in bad[:NAMED])
         more = f" … và {len(bad) - NAMED} hồ sơ khác" if len(bad) > NAMED else ""
-        return _answer(
-            "-1", f"Có {len(bad)}/{count} bản ghi bị từ chối, các bản ghi còn lại đã lưu. {named}{more}"
-        )
+        others = ", các bản ghi còn lại đã lưu" if len(bad) < count else ""
+        return _answer("-1", f"Có {len(bad)}/{count} bản ghi bị từ chối{others}. {named}{more}")
     if known:
         codes = sorted(known)
         more = " …" if len(codes) > NAMED else ""
         return _answer("3", f"Hồ sơ {', '.join(codes[:NAMED])}{more} đã tồn tại")
     return _answer("0", success)
+
+
+def _why(item: Refusal) -> str:
+    """With its field once: most sentences name it themselves."""
+    return item.vi if item.field in item.vi else f"{item.field} ({item.vi})"
 
 
 def _failed(error: ChisoError) -> Response:

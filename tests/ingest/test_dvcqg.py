@@ -136,6 +136,21 @@ async def portal(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Porta
         yield made
 
 
+async def test_what_is_wrong_is_said_in_the_words_of_the_protocol(portal: Portal) -> None:
+    wrong = await portal.post("login", {"username": portal.key_id, "password": portal.key + "x"})
+    assert wrong["error_code"] == "-3"
+    assert "username là mã khóa" in wrong["message"]
+    assert "Bearer" not in wrong["message"]
+    nothing = await portal.call("TraCuuHoSo")
+    assert nothing["error_code"] == "-1"
+    assert "mahoso" in nothing["message"]
+    alone = await portal.send(form(1, NgayTiepNhan="20260231000000"))
+    assert alone["message"].startswith("Có 1/1 bản ghi bị từ chối. ")
+    assert alone["message"].count("NgayTiepNhan") == 1
+    beside = await portal.send(form(1, NgayTiepNhan="20260231000000"), form(2))
+    assert beside["message"].startswith("Có 1/2 bản ghi bị từ chối, các bản ghi còn lại đã lưu. ")
+
+
 async def rows(engine: AsyncEngine, sql: str) -> list[tuple[Any, ...]]:
     async with session_scope(engine) as session:
         return [tuple(row) for row in await session.execute(text(sql))]
