@@ -72,10 +72,11 @@ class Reason(StrEnum):
 COUNTED = frozenset({Source.NATIONAL, Source.SENT_CONFIRMED, Source.SENT_UNCONFIRMED, Source.PROVINCIAL})
 """Sources with which a dossier is counted; with any other it belongs to no period."""
 
-RULE_2_1 = "Mô tả công thức tính chỉ số 766, chỉ số 2.1"
+RULES = "Mô tả công thức tính chỉ số 766, chỉ số"
 """The document that the sentences cite (its author and force are not verified: indicators.md, head)."""
 
-RULE_5_4 = "Mô tả công thức tính chỉ số 766, chỉ số 5.4"
+RULE_2_1 = f"{RULES} 2.1"
+RULE_5_4 = f"{RULES} 5.4"
 
 _SOURCES: dict[Source, tuple[str, str]] = {
     Source.NATIONAL: (

@@ -32,6 +32,12 @@ async def test_each_basis_is_told_by_its_own_name(engine: AsyncEngine, settings:
         for code, bases in kept.items():
             told = (await http.get(f"/v1/dossiers/{code}", headers=joined.bearer(key))).json()
             august = [each["basis"] for each in told["indicators"] if each["period"] == "2026-08"]
+            judged = (await http.get(f"/v1/dossiers/{code}/assessment", headers=joined.bearer(key))).json()
+            assert {
+                (basis["basis"], each["period"]): each["components"]
+                for basis in judged["bases"]
+                for each in basis["periods"]
+            } == {(each["basis"], each["period"]): each["components"] for each in told["indicators"]}
             assert august == (["counted", "provincial"] if BOTH in bases else sorted(bases)), code
             apart = {each["basis"] for each in told["not_counted"]}
             assert apart.isdisjoint(august), "nothing is counted and not counted"

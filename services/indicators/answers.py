@@ -8,15 +8,23 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from services.indicators import schemas
 from services.indicators.capture_queries import Figure, Head
-from services.indicators.queries import Assessed, Figures, Item, ProcedureTime, Scope, percent
+from services.indicators.queries import Assessed, Figures, Item, ProcedureItem, ProcedureTime, Scope, percent
 from services.indicators.rules import engine, scoring
 from services.indicators.rules.catalogue import Judged
 from services.indicators.rules.engine import Provenance, RuleSet, Scoring
 from services.indicators.rules.handling import Handling, average, unit_of
-from services.indicators.rules.measures import DOSSIER_SATISFIED, MEASURES, Measure
+from services.indicators.rules.measures import (
+    DOSSIER_SATISFIED,
+    MEASURES,
+    PROGRESS_ON_TIME,
+    Measure,
+    Part,
+    why_procedure,
+)
 from services.indicators.rules.units import UnitTree
 from shared import coverage
 from shared.calendar import Period
+from shared.dossier_components import tell, tell_all
 from shared.reasons import COUNTED, Bit, Source, explain, explain_satisfaction, explain_source
 from shared.vocabulary import Basis, Consumer, IndicatorGroup
 
@@ -327,7 +335,7 @@ ITEM_HEADER = (
 )  # fmt: skip
 
 
-PROCEDURE_HEADER = ("Mã thủ tục", "Thủ tục", "Số hồ sơ")
+PROCEDURE_HEADER = ("Mã thủ tục", "Thủ tục", "Số hồ sơ", "Lý do")
 LISTED_HEADER = ("Mã thủ tục", "Thủ tục", "Vì sao", "Ngày do hệ thống quan sát")
 
 
@@ -337,13 +345,23 @@ def listed(each: Judged) -> schemas.ProcedureItemView:
         code=each.listed.code,
         name=each.listed.name,
         dossiers=None,
-        why=each.why or None,
+        why=each.why,
         observed=each.observed,
     )
 
 
+def procedure_item(each: ProcedureItem, measure: Measure, part: Part) -> schemas.ProcedureItemView:
+    """A procedure behind a figure that counts procedures by their dossiers."""
+    return schemas.ProcedureItemView(
+        code=each.code,
+        name=each.name,
+        dossiers=each.dossiers,
+        why=why_procedure(measure, part, each.dossiers),
+    )
+
+
 def item(each: Item, scope: Scope, units: UnitTree, component: str) -> schemas.ItemView:
-    """component: whose list it is; of 5.4 it is told why the dossier is satisfying or not."""
+    """component: whose list it is, and so what the sentence tells of."""
     took, unit = None, None
     if each.elapsed_seconds is not None and each.working_seconds is not None:
         unit, _ = unit_of(each.duration_unit)
@@ -369,8 +387,10 @@ def item(each: Item, scope: Scope, units: UnitTree, component: str) -> schemas.I
 
 
 def _why(each: Item, component: str) -> str:
+    if component not in (PROGRESS_ON_TIME.component, DOSSIER_SATISFIED.component):
+        return tell(component, each.bits, each.procedure_facts).sentence
     judged = explain(each.reason, each.bits, each.end_at, each.deadline_at).vi
-    if component != DOSSIER_SATISFIED.component:
+    if component == PROGRESS_ON_TIME.component:
         return judged
     return f"{explain_satisfaction(each.bits).vi} {judged}"
 
@@ -419,13 +439,13 @@ def dossier(code: str, found: Assessed) -> schemas.DossierAssessmentView:
                 open=head["open"],
                 assessed_at=found.assessed_at,
                 next_change_at=head["wake_at"],
-                periods=[_dossier_period(row) for row in found.periods_of(head["basis"])],
+                periods=[_dossier_period(row, head["basis"]) for row in found.periods_of(head["basis"])],
             )
         )
     return schemas.DossierAssessmentView(code=code, bases=bases)
 
 
-def _dossier_period(row: object) -> schemas.DossierPeriodView:
+def _dossier_period(row: object, basis: str) -> schemas.DossierPeriodView:
     values = dict(row)  # type: ignore[call-overload]
     bits = values["bits"]
     told = explain(values["reason"], bits, values["end_at"], values["deadline_at"])
@@ -449,4 +469,8 @@ def _dossier_period(row: object) -> schemas.DossierPeriodView:
             why=satisfaction.vi,
             citation=satisfaction.citation,
         ),
+        components=[
+            schemas.DossierComponentView(**each._asdict())
+            for each in tell_all(bits, values["procedure_facts"], basis, told)
+        ],
     )

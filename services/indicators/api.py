@@ -34,7 +34,6 @@ from services.indicators.schemas import (
     IndicatorsView,
     ItemsView,
     ProcedureItemsView,
-    ProcedureItemView,
     ProcedureTimesView,
 )
 from shared import coverage
@@ -291,9 +290,9 @@ async def _procedures(
     page = page[:limit]
     if csv:
         name = f"{measure.component}-{part}-{scope.period}-{scope.unit}"
-        return csv_response(_procedure_rows(page), answers.PROCEDURE_HEADER, name=name)
+        return csv_response(_procedure_rows(page, measure, part), answers.PROCEDURE_HEADER, name=name)
     view = ProcedureItemsView(
-        items=[ProcedureItemView(**each._asdict()) for each in page],
+        items=[answers.procedure_item(each, measure, part) for each in page],
         next=encode_cursor(page[-1].code) if more else None,
         as_of=found.as_of,
     )
@@ -384,9 +383,12 @@ def _check_counted(found: queries.Figures, measure: Measure, scope: Scope) -> No
         raise NotFound(why, f"{component.id} cannot be computed for this unit", field="component")
 
 
-async def _procedure_rows(found: list[queries.ProcedureItem]) -> AsyncIterator[tuple[object, ...]]:
+async def _procedure_rows(
+    found: list[queries.ProcedureItem], measure: Measure, part: Part
+) -> AsyncIterator[tuple[object, ...]]:
     for each in found:
-        yield tuple(each)
+        view = answers.procedure_item(each, measure, part)
+        yield view.code, view.name, view.dossiers, view.why
 
 
 async def _time_rows(found: list[queries.ProcedureTime]) -> AsyncIterator[tuple[object, ...]]:
@@ -406,7 +408,8 @@ async def read_assessment(
     principal: Reader,
     code: Annotated[str, Path(examples=["H31.135-260803-0012"])],
 ) -> Response:
-    """Per basis: which copy counts or why none does; per period: on time or not, and by which rule."""
+    """Per basis: which copy counts or why none does; per period: on time or not, and by which rule; and per component
+    whether the dossier counts in it and meets it, and why."""
     canonical = parse_dossier_code(code).code
     found = await queries.assessed(session, canonical)
     if found is None:

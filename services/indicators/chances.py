@@ -16,10 +16,11 @@ from services.indicators.petitions import Seen
 from services.indicators.queries import OF_BASIS, WITHIN, Figures, Scope
 from services.indicators.rules import engine
 from services.indicators.rules.catalogue import Judged as JudgedListed
-from services.indicators.rules.measures import MEASURES, Count
+from services.indicators.rules.measures import MEASURES
 from services.indicators.rules.opportunities import MASK, Opportunity, Shape, opportunities
 from services.indicators.rules.petitions import Judged, part_of
 from shared.db import driver, rows_to_columns
+from shared.dossier_components import Count
 
 FIRST = 10
 """Codes to begin with, of each opportunity."""

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from services.indicators.copies import unit_tree
 from services.indicators.rules.handling import Handling
-from services.indicators.rules.measures import COUNTS, DOSSIER_SYNC, Count, Measure, Part, figures_of
+from services.indicators.rules.measures import DOSSIER_SYNC, Measure, Part, figures_of
 from services.indicators.rules.units import UnitTree
 from shared.calendar import Period
 from shared.db import driver, session_scope
+from shared.dossier_components import COUNTS, Count
 from shared.reasons import Bit
 from shared.vocabulary import BOTH, Basis, ProcedureFact
 
@@ -167,7 +168,7 @@ async def count_times(session: AsyncSession, scope: Scope) -> int:
 
 
 class Item(NamedTuple):
-    """One dossier behind a figure."""
+    """One dossier behind a figure. procedure_facts: of vocabulary.ProcedureFact, 0 where the procedure is not known."""
 
     unit_code: str
     code: str
@@ -180,11 +181,12 @@ class Item(NamedTuple):
     elapsed_seconds: int | None
     working_seconds: int | None
     duration_unit: str | None
+    procedure_facts: int
 
 
 _PART = f"""
 (SELECT unit_code, a.code, procedure_code, bits, reason, end_at, deadline_at, elapsed_seconds, working_seconds,
-        name, duration_unit
+        name, duration_unit, coalesce(p.facts, 0) AS procedure_facts
    FROM assessment_period a LEFT JOIN procedure p ON p.code = a.procedure_code
   WHERE basis = %(basis)s AND period = $2 AND {WITHIN} AND %(condition)s AND (unit_code, a.code) > ($4, $5)
   ORDER BY unit_code, a.code LIMIT $6)
@@ -216,7 +218,7 @@ def _items(condition: str) -> str:
     both = _PART % {"basis": f"'{BOTH}'", "condition": condition}
     return f"""
 SELECT unit_code, code, procedure_code, name, bits, reason, end_at, deadline_at, elapsed_seconds, working_seconds,
-       duration_unit
+       duration_unit, procedure_facts
 FROM ({own} UNION ALL {both}) AS found ORDER BY unit_code, code LIMIT $6
 """  # noqa: S608 - names of ours
 
@@ -316,8 +318,10 @@ async def assessed(session: AsyncSession, code: str) -> Assessed | None:
         code,
     )
     periods: list[Any] = await connection.fetch(
-        "SELECT basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at"
-        " FROM assessment_period WHERE code = $1 ORDER BY period",
+        "SELECT basis, period, unit_code, procedure_code, bits, reason, end_at, deadline_at,"
+        " coalesce(p.facts, 0) AS procedure_facts"
+        " FROM assessment_period a LEFT JOIN procedure p ON p.code = a.procedure_code"
+        " WHERE a.code = $1 ORDER BY period",
         code,
     )
     at = max((row["assessed_at"] for row in heads if row["assessed_at"] is not None), default=None)

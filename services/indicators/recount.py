@@ -9,10 +9,11 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.indicators.plain import judge_plain
-from services.indicators.rules.measures import COLUMNS, COUNTS, SUMS
+from services.indicators.rules.measures import COLUMNS, SUMS
 from services.indicators.service import assess_codes, not_before_opened
 from shared import collecting, queue
 from shared.db import driver
+from shared.dossier_components import COUNTS
 from shared.vocabulary import Consumer
 
 BATCH = 25_000

@@ -301,7 +301,7 @@ class GroupScoreView(BaseModel):
 class ItemView(BaseModel):
     """`end_at` null: judged at the period's end, or now while it runs. `complained`: a petition names it, sent before
     the period's end (5.4). `handling_time`: from receipt to the result, in the procedure's own unit, where the dossier
-    was received in this period (2.2)."""
+    was received in this period (2.2). `why`: of the component whose list it is."""
 
     code: str = Field(examples=["H31.135-260803-0012"])
     unit_code: str
@@ -313,7 +313,7 @@ class ItemView(BaseModel):
     undetermined: bool
     complained: bool
     copy_counted: str
-    reason: str
+    reason: str = Field(description="What the judgement of 2.1 rests on, whichever list it is.")
     why: str
     end_at: Moment | None
     deadline_at: Moment | None
@@ -323,13 +323,13 @@ class ItemView(BaseModel):
 
 class ProcedureItemView(BaseModel):
     """A procedure behind a figure that counts procedures. `dossiers`: how many of its dossiers put it there, null where
-    it is there for what the national record says of it. `why`: by which days it was judged. `observed`: by the day on
+    it is there for what the national record says of it. `why`: why it is in this part. `observed`: by the day on
     which we first saw it as public, the latest that it can be."""
 
     code: str = Field(examples=["1.001612"])
     name: str | None
     dossiers: int | None
-    why: str | None = None
+    why: str
     observed: bool = False
 
 
@@ -361,7 +361,20 @@ class SatisfactionView(BaseModel):
     citation: str
 
 
+class DossierComponentView(BaseModel):
+    """What a component says of the dossier in the same period. `counted`: in its denominator; `met`: in its numerator.
+    A sentence that says "không có thông tin" means that no source told it, not that somebody denied it."""
+
+    component: str
+    counted: bool
+    met: bool
+    sentence: str
+    citation: str
+
+
 class DossierPeriodView(BaseModel):
+    """`components`: every component that counts dossiers, 2.1 and 5.4 among them."""
+
     component: str
     period: str
     unit_code: str
@@ -375,6 +388,7 @@ class DossierPeriodView(BaseModel):
     end_at: Moment | None
     deadline_at: Moment | None
     satisfaction: SatisfactionView
+    components: list[DossierComponentView]
 
 
 class DossierBasisView(BaseModel):

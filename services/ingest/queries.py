@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import reasons
+from shared import dossier_components, reasons
 from shared.calendar import TZ, local_day
 from shared.db import driver
 from shared.identifiers import parse_dossier_code
@@ -22,6 +22,7 @@ from shared.models import (
     Finding,
     Petition,
     Presence,
+    Procedure,
     Unit,
 )
 from shared.vocabulary import BOTH, STATUS_NAMES, Basis, DossierStatus, Fact, Known, Portal
@@ -95,8 +96,15 @@ async def dossier_view(session: AsyncSession, code: str) -> dict[str, Any] | Non
             .order_by(Unit.valid_from)
         )
     )
+    mine = select(Procedure.code, Procedure.facts).where(
+        Procedure.code.in_({row.procedure_code for row in periods})
+    )
+    procedures = {each.code: each.facts for each in await session.execute(mine)}
     counted = [
-        {**_counts(row), "basis": basis} for basis in Basis for row in periods if row.basis in (basis, BOTH)
+        _counts(row, basis, procedures.get(row.procedure_code, 0))
+        for basis in Basis
+        for row in periods
+        if row.basis in (basis, BOTH)
     ]
     bases = {row["basis"] for row in counted}
     return {
@@ -154,11 +162,13 @@ def _copy(row: Dossier, units: Sequence[Unit]) -> dict[str, Any]:
     }
 
 
-def _counts(row: AssessmentPeriod) -> dict[str, Any]:
+def _counts(row: AssessmentPeriod, basis: Basis, procedure: int) -> dict[str, Any]:
+    """procedure: bits of vocabulary.ProcedureFact of its procedure, 0 where it is not known."""
     why = reasons.explain(row.reason, row.bits, row.end_at, row.deadline_at)
     satisfaction = reasons.explain_satisfaction(row.bits)
     return {
         **_columns(row),
+        "basis": basis,
         "component": "2.1",
         "on_time": bool(row.bits & reasons.Bit.ON_TIME),
         "sentence": why.vi,
@@ -170,6 +180,9 @@ def _counts(row: AssessmentPeriod) -> dict[str, Any]:
             "sentence": satisfaction.vi,
             "citation": satisfaction.citation,
         },
+        "components": [
+            each._asdict() for each in dossier_components.tell_all(row.bits, procedure, basis, why)
+        ],
     }
 
 

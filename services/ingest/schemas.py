@@ -124,8 +124,20 @@ class DossierPetition(BaseModel):
     sent_at: datetime
 
 
+class DossierComponentView(BaseModel):
+    """What a component says of the dossier in the same period. `counted`: in its denominator; `met`: in its numerator.
+    A sentence that says "không có thông tin" means that no source told it, not that somebody denied it."""
+
+    component: str
+    counted: bool
+    met: bool
+    sentence: str
+    citation: str
+
+
 class CountsView(BaseModel):
-    """Whether the dossier counts in a component and a period, and why."""
+    """Whether the dossier counts in a component and a period, and why. `components`: every component that counts
+    dossiers, 2.1 and 5.4 among them."""
 
     component: str
     basis: str
@@ -138,6 +150,7 @@ class CountsView(BaseModel):
     sentence: str
     citation: str
     satisfaction: SatisfactionView
+    components: list[DossierComponentView]
 
 
 class NotCounted(BaseModel):

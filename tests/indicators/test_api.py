@@ -19,6 +19,7 @@ from services.ingest.normalise import Head
 from shared import queue
 from shared.calendar import Period
 from shared.db import session_scope
+from shared.dossier_components import DOSSIER_COMPONENTS
 from shared.settings import Settings
 from shared.vocabulary import Basis, Consumer, Fact, IndicatorGroup, Portal, ProcedureFact, Role
 from tests import make
@@ -335,6 +336,7 @@ async def test_the_groups_that_ask_for_papers_and_payments(
         "4.5a": (1, 1, "2.00"),
         "4.6": (None, None, "2.00"),
     }
+    counted: dict[str, dict[str, set[str]]] = {}
     for component, (numerator, denominator, _) in figures.items():
         if component == "4.6":
             continue
@@ -346,10 +348,26 @@ async def test_the_groups_that_ask_for_papers_and_payments(
         for part in ("numerator", "shortfall"):
             path = f"/v1/indicators/{group}/{component}/items"
             params = {"unit": "H31.16", "period": "2026-08", "part": part}
-            sizes.append(len((await http.get(path, params=params)).json()["items"]))
+            items = (await http.get(path, params=params)).json()["items"]
+            sizes.append(len(items))
             sheet = await http.get(path, params=params, headers={"Accept": "text/csv"})
-            assert len(sheet.text.splitlines()) == sizes[-1] + 1
+            rows = list(csv.DictReader(io.StringIO(sheet.content.decode("utf-8-sig"))))
+            assert [row.get("Lý do", row.get("Vì sao")) for row in rows] == [each["why"] for each in items]
+            verdict = "Đạt: " if part == "numerator" else "Không đạt: "
+            if component in ("3.3", "3.5", "3.5b", "3.6", "4.1", "4.2", "4.3", "4.4", "4.5a", "4.5b"):
+                assert all(each["why"].startswith(verdict) for each in items), component
+            if component in DOSSIER_COMPONENTS:
+                counted.setdefault(component, {})[part] = {each["code"] for each in items}
         assert sizes == [numerator, denominator - numerator], component
+    for head in heads:
+        view = (await http.get(f"/v1/dossiers/{head.code}/assessment")).json()["bases"][0]
+        (august,) = (each for each in view["periods"] if each["period"] == "2026-08")
+        assert {each["component"] for each in august["components"]} == set(DOSSIER_COMPONENTS)
+        for each in august["components"]:
+            if behind := counted.get(each["component"]):
+                assert each["met"] == (head.code in behind["numerator"])
+                assert each["counted"] == (head.code in behind["numerator"] | behind["shortfall"])
+    assert "1.4" not in counted, "no number has been reported"
 
 
 async def test_without_a_key(http: httpx.AsyncClient) -> None:

@@ -18,11 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from services.indicators import boards, main, queries
 from services.indicators.boards import Place
 from services.indicators.queries import Scope
-from services.indicators.rules.measures import COUNTS
 from services.indicators.rules.ranking import ranks
 from services.indicators.rules.units import UnitSpan, UnitTree
 from shared.calendar import Period
 from shared.db import driver, session_scope
+from shared.dossier_components import COUNTS
 from shared.settings import Settings
 from shared.vocabulary import Basis, Fact, IndicatorGroup, ProcedureFact, Role, UnitLevel
 from tests import make

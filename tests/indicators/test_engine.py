@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from services.indicators.rules import engine, scoring
 from services.indicators.rules.assess import SINCE
-from services.indicators.rules.measures import COUNTS, MEASURES
+from services.indicators.rules.measures import MEASURES
 from shared.calendar import Period
+from shared.dossier_components import COUNTS
 from shared.errors import Invalid
 from shared.reasons import Bit
 from shared.vocabulary import IndicatorGroup, ProcedureFact

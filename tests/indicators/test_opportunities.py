@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.indicators.rules import engine
-from services.indicators.rules.measures import MEASURES, Count
+from services.indicators.rules.measures import MEASURES
 from services.indicators.rules.opportunities import MASK, Shape, lifted, opportunities
 from shared.calendar import Period
+from shared.dossier_components import Count
 from shared.reasons import Bit
 from shared.vocabulary import ProcedureFact
 

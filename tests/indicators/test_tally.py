@@ -20,16 +20,7 @@ from services.indicators import queries, recount, worker
 from services.indicators.copies import facts_of, unit_tree
 from services.indicators.queries import Scope
 from services.indicators.rules.assess import judge
-from services.indicators.rules.measures import (
-    COLUMNS,
-    COUNTS,
-    MEASURES,
-    SUMS,
-    Count,
-    Measure,
-    Part,
-    added,
-)
+from services.indicators.rules.measures import COLUMNS, MEASURES, SUMS, Measure, Part, added
 from services.ingest import service as ingest
 from services.ingest.normalise import Head, Step
 from services.ingest.petition_messages import PetitionRow
@@ -37,6 +28,7 @@ from services.ingest.petitions import accept_petitions
 from shared import queue
 from shared.calendar import Period, period_of
 from shared.db import create_engine, driver, session_scope
+from shared.dossier_components import COUNTS, Count
 from shared.vocabulary import Basis, Consumer, Fact, Portal, ProcedureFact
 from tests import make
 from tests.conftest import Cluster

@@ -23,8 +23,9 @@ from datetime import date
 from typing import NamedTuple
 
 from services.indicators.rules import engine
-from services.indicators.rules.measures import MEASURES, Count, Measure, Part
+from services.indicators.rules.measures import MEASURES, Measure, Part
 from shared.calendar import Period, add_working_days
+from shared.dossier_components import Count
 from shared.errors import Invalid
 from shared.identifiers import is_within, normalise_unit_code
 from shared.vocabulary import ProcedureFact, UnitLevel
@@ -53,14 +54,14 @@ class Listed(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """holds: in the numerator. undetermined: a day is missing without which it cannot be said. observed: judged by our
-    first sighting. why: a sentence, "" where the figure's own says all."""
+    """holds: in the numerator. why: a sentence. undetermined: a day is missing without which it cannot be said.
+    observed: judged by our first sighting."""
 
     listed: Listed
     holds: bool
+    why: str
     undetermined: bool = False
     observed: bool = False
-    why: str = ""
 
 
 def publisher_of(publisher: str | None, number: str | None, province: str) -> tuple[bool, bool]:
@@ -122,8 +123,12 @@ class Catalogue:
             return self._judged_own(measure.component, period)
         mine = self.competence(unit, level)
         if measure.component == "3.1":
-            return [Judged(each, _online(each)) for each in mine]
-        return [Judged(each, each.code in used) for each in mine if _online(each)]
+            return [Judged(each, _online(each), _why_online(each)) for each in mine]
+        return [
+            Judged(each, each.code in used, _USED if each.code in used else _UNUSED)
+            for each in mine
+            if _online(each)
+        ]
 
     def _judged_own(self, component: str, period: Period) -> list[Judged]:
         key = (component, period.key)
@@ -162,6 +167,23 @@ def _online(each: Listed) -> bool:
     return bool(each.facts & ProcedureFact.ONLINE_SERVICE)
 
 
+def _why_online(each: Listed) -> str:
+    if not _online(each):
+        return "Cổng Dịch vụ công quốc gia không liệt kê dịch vụ công trực tuyến nào của thủ tục này."
+    full = " toàn trình" if each.facts & ProcedureFact.ONLINE_FULL else ""
+    return f"Cổng Dịch vụ công quốc gia có liệt kê dịch vụ công trực tuyến{full} của thủ tục này."
+
+
+_USED = "Có hồ sơ nộp trực tuyến được tiếp nhận trong kỳ."
+_UNUSED = "Không có thông tin là có hồ sơ nộp trực tuyến nào được tiếp nhận trong kỳ."
+_PARTS = (
+    "tên, trình tự, cách thức thực hiện, thành phần và số lượng hồ sơ, thời hạn, đối tượng, cơ quan thực hiện"
+    " (khoản 2 Điều 8 Nghị định 63/2010/NĐ-CP)"
+)
+_WHOLE = f"Bản ghi của Cơ sở dữ liệu quốc gia có đủ các bộ phận kiểm tra được: {_PARTS}."
+_NOT_WHOLE = f"Bản ghi của Cơ sở dữ liệu quốc gia không có đủ, hoặc chưa lấy được, các bộ phận: {_PARTS}."
+
+
 def _pair(component: str, numerator: int, denominator: int) -> dict[Count, int]:
     measure = MEASURES[component]
     return {measure.numerator: numerator, measure.denominator: denominator}
@@ -178,7 +200,7 @@ def _announced(own: Iterable[Listed], period: Period) -> list[Judged]:
         told = f"Quyết định ngày {_told(each.decided_on)}"
         if each.effective_on is None:
             found.append(
-                Judged(each, False, undetermined=True, why=f"{told}; không có ngày hiệu lực của văn bản.")
+                Judged(each, False, f"{told}; không có ngày hiệu lực của văn bản.", undetermined=True)
             )
             continue
         until = add_working_days(each.effective_on, -days)
@@ -187,7 +209,7 @@ def _announced(own: Iterable[Listed], period: Period) -> list[Judged]:
             f"{told}, văn bản có hiệu lực ngày {_told(each.effective_on)}, phải công bố trước {days} ngày làm việc"
             f" (muộn nhất {_told(until)}): {'đúng hạn' if holds else 'quá hạn'}."
         )
-        found.append(Judged(each, holds, why=why))
+        found.append(Judged(each, holds, why))
     return found
 
 
@@ -203,7 +225,7 @@ def _published(own: Iterable[Listed], period: Period) -> list[Judged]:
         holds = until is not None and each.public_since is not None and each.public_since <= until
         undetermined = not holds and (until is None or became is None)
         found.append(
-            Judged(each, holds, undetermined, each.observed, _why_published(each, until, holds, undetermined))
+            Judged(each, holds, _why_published(each, until, holds, undetermined), undetermined, each.observed)
         )
     return found
 
@@ -224,7 +246,8 @@ def _why_published(each: Listed, until: date | None, holds: bool, undetermined: 
 
 def _complete(own: Iterable[Listed], period: Period) -> list[Judged]:
     """1.3, the same in every period."""
-    return [Judged(each, bool(each.facts & ProcedureFact.COMPLETE)) for each in own]
+    whole = ((each, bool(each.facts & ProcedureFact.COMPLETE)) for each in own)
+    return [Judged(each, holds, _WHOLE if holds else _NOT_WHOLE) for each, holds in whole]
 
 
 _OF_OWN: Mapping[str, Callable[[Iterable[Listed], Period], list[Judged]]] = {

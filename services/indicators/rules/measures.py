@@ -1,8 +1,7 @@
 """Measures, each declared once: the count, the list of dossiers behind it and the explanation come from
 here. Pure.
 
-A condition is a pair of masks over shared.reasons.Bit, so that PostgreSQL and Python decide it alike:
-`bits & mask = value`.
+What they ask of a dossier is declared in shared/dossier_components.py, where its reasons are told too.
 """
 
 from __future__ import annotations
@@ -10,53 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from shared.reasons import Bit
+from shared.dossier_components import COUNTS, DOSSIER_COMPONENTS, Count
 from shared.vocabulary import ProcedureFact
-
-
-class Condition(NamedTuple):
-    """All bits of `having`, none of `without`."""
-
-    having: Bit
-    without: Bit = Bit(0)
-
-    @property
-    def mask(self) -> int:
-        return int(self.having | self.without)
-
-    @property
-    def value(self) -> int:
-        return int(self.having)
-
-    def holds(self, bits: int) -> bool:
-        return bits & self.mask == self.value
-
-
-COUNTS: dict[str, Condition] = {
-    "dossiers": Condition(Bit.MEMBER),
-    "on_time": Condition(Bit.MEMBER | Bit.ON_TIME),
-    "done": Condition(Bit.MEMBER | Bit.DONE),
-    "undetermined": Condition(Bit.MEMBER | Bit.UNDETERMINED),
-    "from_national": Condition(Bit.MEMBER | Bit.FROM_NATIONAL),
-    "from_sent_confirmed": Condition(Bit.MEMBER | Bit.FROM_SENT_CONFIRMED),
-    "from_sent_unconfirmed": Condition(Bit.MEMBER | Bit.FROM_SENT_UNCONFIRMED),
-    "handled": Condition(Bit.MEMBER | Bit.HANDLED),
-    "received": Condition(Bit.MEMBER | Bit.RECEIVED),
-    "online": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.ONLINE),
-    "online_with_result": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.ONLINE | Bit.RESULT_CODED),
-    "with_result": Condition(Bit.MEMBER | Bit.RESULT_LINK),
-    "with_component": Condition(Bit.MEMBER | Bit.COMPONENT_FILE),
-    "with_both": Condition(Bit.MEMBER | Bit.COMPONENT_FILE | Bit.RESULT_LINK),
-    "reused": Condition(Bit.MEMBER | Bit.REUSED),
-    "from_store": Condition(Bit.MEMBER | Bit.STORE),
-    "citizen_data": Condition(Bit.MEMBER | Bit.CITIZEN_DATA),
-    "fee_asked": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.FEE),
-    "fee_not_free": Condition(Bit.MEMBER | Bit.RECEIVED, without=Bit.FEE_FREE),
-    "paid_online": Condition(Bit.MEMBER | Bit.RECEIVED | Bit.PAID_ONLINE, without=Bit.FEE_FREE),
-    "satisfied": Condition(Bit.MEMBER | Bit.ON_TIME, without=Bit.COMPLAINED),
-    "synced": Condition(Bit.MEMBER | Bit.RECEIVED, without=Bit.FROM_SENT_UNCONFIRMED),
-}
-"""The columns of `tally` that count, in their order, and what each counts."""
 
 SUMS = ("elapsed_seconds", "working_seconds")
 """The columns of `tally` that add up what each dossier has in the same column of assessment_period (2.2)."""
@@ -79,32 +33,6 @@ Part = Literal["numerator", "shortfall"]
 Origin = Literal["tally", "petitions", "catalogue", "reports"]
 
 
-class Count(NamedTuple):
-    """A figure: the dossiers of a column of COUNTS, of the procedures that have all of `of` (procedure.facts); for
-    procedures that give a result paper the column `with_result` instead, where there is one. `procedures`: not the
-    dossiers are counted but the distinct procedures that have one. A measure that is not counted from the tally has
-    columns of its own, of other names."""
-
-    column: str
-    with_result: str | None = None
-    of: ProcedureFact = ProcedureFact(0)
-    procedures: bool = False
-
-    @property
-    def plain(self) -> Condition:
-        return COUNTS[self.column]
-
-    @property
-    def resulting(self) -> Condition:
-        """The condition for procedures that give a result paper."""
-        return COUNTS[self.with_result or self.column]
-
-    def holds(self, bits: int, procedure: int = 0) -> bool:
-        """Whether a dossier counts. procedure: bits of vocabulary.ProcedureFact of its procedure."""
-        condition = self.resulting if procedure & ProcedureFact.RESULT else self.plain
-        return procedure & self.of == self.of and condition.holds(bits)
-
-
 class Measure(NamedTuple):
     """The shortfall is what the denominator has and the numerator has not. period_date: the date by which a subject
     falls into a period. why: {numerator}, {denominator}, {ratio} in percent, {points}, {max} are filled in. origin:
@@ -125,14 +53,13 @@ class Measure(NamedTuple):
 _MEMBERSHIP = "Tiếp nhận trước khi kỳ kết thúc và chưa kết thúc trước khi kỳ bắt đầu"
 _RECEIPT = "Tiếp nhận trong kỳ"
 _NOBODY = "Không có hồ sơ nào thuộc diện tính trong kỳ này, nên {given}."
-_MEMBERS = Count("dossiers")
 
 PROGRESS_ON_TIME = Measure(
     component="2.1",
     group="progress",
     subject="dossier",
-    numerator=Count("on_time"),
-    denominator=_MEMBERS,
+    numerator=DOSSIER_COMPONENTS["2.1"].numerator,
+    denominator=DOSSIER_COMPONENTS["2.1"].denominator,
     period_date=_MEMBERSHIP,
     why=(
         "{numerator} trên {denominator} hồ sơ được xử lý trước hạn hoặc đúng hạn ({ratio} %),"
@@ -145,8 +72,8 @@ AVERAGE_TIME = Measure(
     component="2.2",
     group="progress",
     subject="dossier",
-    numerator=Count("handled"),
-    denominator=Count("handled"),  # a mean has no shortfall
+    numerator=DOSSIER_COMPONENTS["2.2"].numerator,
+    denominator=DOSSIER_COMPONENTS["2.2"].denominator,
     period_date="Tiếp nhận trong kỳ; kết thúc có thể ở kỳ khác",
     why=(
         "{denominator} hồ sơ tiếp nhận trong kỳ đã có kết quả; thời gian giải quyết trung bình tính"
@@ -160,8 +87,8 @@ ONLINE_SUBMISSION = Measure(
     component="3.3",
     group="online-service",
     subject="dossier",
-    numerator=Count("online", with_result="online_with_result"),
-    denominator=Count("received"),
+    numerator=DOSSIER_COMPONENTS["3.3"].numerator,
+    denominator=DOSSIER_COMPONENTS["3.3"].denominator,
     period_date=_RECEIPT,
     why=(
         "{numerator} trên {denominator} hồ sơ tiếp nhận trong kỳ được nộp trực tuyến, và có kết quả"
@@ -205,8 +132,8 @@ PAYMENT_DOSSIER = Measure(
     component="3.6",
     group="online-payment",
     subject="dossier",
-    numerator=Count("paid_online", of=ProcedureFact.FEE),
-    denominator=Count("fee_not_free", of=ProcedureFact.FEE),
+    numerator=DOSSIER_COMPONENTS["3.6"].numerator,
+    denominator=DOSSIER_COMPONENTS["3.6"].denominator,
     period_date=_RECEIPT,
     why=(
         "{numerator} trên {denominator} hồ sơ có nghĩa vụ tài chính đã thanh toán trực tuyến"
@@ -220,8 +147,8 @@ ELECTRONIC_RESULT = Measure(
     component="4.1",
     group="digitisation",
     subject="dossier",
-    numerator=Count("with_result"),
-    denominator=_MEMBERS,
+    numerator=DOSSIER_COMPONENTS["4.1"].numerator,
+    denominator=DOSSIER_COMPONENTS["4.1"].denominator,
     period_date=_MEMBERSHIP,
     why="{numerator} trên {denominator} hồ sơ có kết quả điện tử ({ratio} %), đạt {points} trên {max} điểm.",
     why_empty=_NOBODY,
@@ -231,8 +158,8 @@ DIGITISED = Measure(
     component="4.2",
     group="digitisation",
     subject="dossier",
-    numerator=Count("with_component", with_result="with_both"),
-    denominator=_MEMBERS,
+    numerator=DOSSIER_COMPONENTS["4.2"].numerator,
+    denominator=DOSSIER_COMPONENTS["4.2"].denominator,
     period_date=_MEMBERSHIP,
     why=(
         "{numerator} trên {denominator} hồ sơ có tệp thành phần, và có tệp kết quả nếu thủ tục có"
@@ -246,8 +173,8 @@ DATA_REUSED = Measure(
     component="4.3",
     group="digitisation",
     subject="dossier",
-    numerator=Count("reused"),
-    denominator=_MEMBERS,
+    numerator=DOSSIER_COMPONENTS["4.3"].numerator,
+    denominator=DOSSIER_COMPONENTS["4.3"].denominator,
     period_date=_MEMBERSHIP,
     why=(
         "{numerator} trên {denominator} hồ sơ có thành phần được số hóa hoặc sử dụng lại ({ratio}"
@@ -261,8 +188,8 @@ PERSONAL_STORE = Measure(
     component="4.4",
     group="digitisation",
     subject="dossier",
-    numerator=Count("from_store"),
-    denominator=_MEMBERS,
+    numerator=DOSSIER_COMPONENTS["4.4"].numerator,
+    denominator=DOSSIER_COMPONENTS["4.4"].denominator,
     period_date=_MEMBERSHIP,
     why=(
         "{numerator} trên {denominator} hồ sơ có giấy tờ lấy từ Kho dữ liệu điện tử của tổ chức, cá"
@@ -276,8 +203,8 @@ CITIZEN_DATA = Measure(
     component="4.5b",
     group="digitisation",
     subject="dossier",
-    numerator=Count("citizen_data"),
-    denominator=_MEMBERS,
+    numerator=DOSSIER_COMPONENTS["4.5b"].numerator,
+    denominator=DOSSIER_COMPONENTS["4.5b"].denominator,
     period_date=_MEMBERSHIP,
     why=(
         "{numerator} trên {denominator} hồ sơ dùng dữ liệu dân cư (VNeID, kho dữ liệu hoặc CSDL quốc"
@@ -308,8 +235,8 @@ DOSSIER_SATISFIED = Measure(
     component="5.4",
     group="satisfaction",
     subject="dossier",
-    numerator=Count("satisfied"),
-    denominator=_MEMBERS,
+    numerator=DOSSIER_COMPONENTS["5.4"].numerator,
+    denominator=DOSSIER_COMPONENTS["5.4"].denominator,
     period_date=_MEMBERSHIP,
     why=(
         "{numerator} trên {denominator} hồ sơ đúng hạn và không bị phản ánh, kiến nghị ({ratio} %), đạt {points} trên"
@@ -414,7 +341,7 @@ DOSSIER_SYNC = Measure(
     component="1.4",
     group="transparency",
     subject="dossier",
-    numerator=Count("synced"),
+    numerator=DOSSIER_COMPONENTS["1.4"].numerator,
     denominator=Count("to_be_synced"),
     period_date=_RECEIPT,
     why=(
@@ -483,6 +410,28 @@ MEASURES: dict[str, Measure] = {
     )
 }
 """By component; only what is computed."""
+
+
+_WITH: dict[str, str] = {
+    "dossiers": "hồ sơ thuộc kỳ",
+    "received": "hồ sơ tiếp nhận trong kỳ",
+    "fee_asked": "hồ sơ tiếp nhận trong kỳ có thu phí, lệ phí",
+    "fee_not_free": "hồ sơ tiếp nhận trong kỳ không được miễn phí, lệ phí",
+    "paid_online": "hồ sơ đã thanh toán trực tuyến",
+    "citizen_data": "hồ sơ dùng dữ liệu dân cư",
+}
+"""What the dossiers are by whose number a procedure is counted."""
+
+
+def why_procedure(measure: Measure, part: Part, dossiers: int) -> str:
+    """Why a procedure is in a part of a figure that counts procedures by their dossiers. dossiers: how many put it
+    there."""
+    if part == "numerator":
+        return f"Đạt: có {dossiers} {_WITH[measure.numerator.column]}."
+    return (
+        f"Không đạt: có {dossiers} {_WITH[measure.denominator.column]}, không có thông tin là có"
+        f" {_WITH[measure.numerator.column]}."
+    )
 
 
 def figures_of(origin: Origin) -> tuple[Count, ...]:

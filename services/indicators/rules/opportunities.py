@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from services.indicators.rules import engine
 from services.indicators.rules.engine import RuleSet, Score
-from services.indicators.rules.measures import MEASURES, Condition, Count, Measure, figures_of
+from services.indicators.rules.measures import MEASURES, Measure, figures_of
+from shared.dossier_components import Condition, Count
 from shared.reasons import Bit
 from shared.vocabulary import ProcedureFact
 

@@ -25,8 +25,9 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
 
 from services.indicators.rules.engine import PetitionLimits
-from services.indicators.rules.measures import Count, Measure, Part, figures_of
+from services.indicators.rules.measures import Measure, Part, figures_of
 from shared.calendar import TZ, Period, deadline
+from shared.dossier_components import Count
 from shared.vocabulary import DurationUnit, PetitionKind
 
 Duty: TypeAlias = Literal["refuse", "ask_more", "handle", "publish"]

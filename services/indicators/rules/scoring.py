@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from services.indicators.rules import engine
 from services.indicators.rules.engine import Component, Group, RuleSet, Score
-from services.indicators.rules.measures import MEASURES, Count, Measure
+from services.indicators.rules.measures import MEASURES, Measure
+from shared.dossier_components import Count
 from shared.vocabulary import IndicatorGroup
 
 
