@@ -197,7 +197,10 @@ async def read_opportunities(
     basis: Basis = Basis.COUNTED,
 ) -> Response:
     """What winning the shortfall of each component would give, with targets, rounding and what the same dossiers count
-    elsewhere; the most points per dossier first."""
+    elsewhere; the most points per dossier first.
+
+    What if: where an item says `only_if_data_wrong`, the points are lost unless the record is wrong ("chỉ khi số liệu
+    ghi sai"); of a period that has ended `note` says that nothing but its data can change."""
     now: datetime = request.app.state.settings.now()
     units = await queries.units(session)
     scope = scope_of(principal, units, unit, period, basis, now)
@@ -217,6 +220,7 @@ async def read_opportunities(
         basis=basis,
         rule_set=rules.id,
         items=await chances.found(session, scope, figures, seen, listed, rules, province=units.province),
+        note=chances.ended(scope.period, now),
         as_of=figures.as_of,
     )
     return json_response(view, etag)

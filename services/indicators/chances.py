@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +20,7 @@ from services.indicators.rules.catalogue import Judged as JudgedListed
 from services.indicators.rules.measures import MEASURES
 from services.indicators.rules.opportunities import MASK, Opportunity, Shape, opportunities
 from services.indicators.rules.petitions import Judged, part_of
+from shared.calendar import Period
 from shared.db import driver, rows_to_columns
 from shared.dossier_components import Count
 
@@ -125,6 +127,35 @@ _SUBJECT = {
 _LISTED = "thủ tục"
 
 
+_LATE = "Chỉ khi số liệu ghi sai, ghi thiếu: {}."
+_PAST = {
+    "1.1": _LATE.format("các thủ tục này đã công bố muộn hoặc đã quá hạn công bố"),
+    "1.2": _LATE.format("các thủ tục này đã công khai muộn hoặc đã quá hạn công khai"),
+    "2.1": _LATE.format(
+        "các hồ sơ này đã quá hạn hoặc không có hạn để so; hồ sơ chưa đến hạn đang được tính là đúng hạn"
+    ),
+    "5.2": _LATE.format("các phản ánh, kiến nghị này đã quá hạn"),
+    "5.3": _LATE.format(
+        "các phản ánh, kiến nghị này đã quá hạn, đã phải gửi lại, hoặc bị đánh giá không hài lòng (chỉ còn đổi được nếu"
+        " người dân đánh giá lại)"
+    ),
+    "5.4": _LATE.format(
+        "các hồ sơ này đã quá hạn, không có hạn để so, hoặc đã bị phản ánh, kiến nghị; hồ sơ chưa đến hạn và không bị"
+        " phản ánh đang được tính là hài lòng"
+    ),
+}
+"""Components whose whole shortfall has happened already: what is not lost yet stands in their numerators."""
+
+
+def ended(period: Period, now: datetime) -> str | None:
+    """What an ended period's points are worth; None: it is running."""
+    if now < period.end:
+        return None
+    return (
+        f"Kỳ {period.key} đã kết thúc: chỉ còn đổi được nhờ sửa số liệu ghi sai, bổ sung số liệu ghi thiếu."
+    )
+
+
 def _view(each: Opportunity, codes: list[str]) -> OpportunityView:
     component = engine.parameters().components[each.measure.component]
     per = each.each.quantize(Decimal("0.0001"), ROUND_HALF_UP)
@@ -139,7 +170,9 @@ def _view(each: Opportunity, codes: list[str]) -> OpportunityView:
         own=each.own,
         along=[AlongView(component=key, points=points) for key, points in each.along.items()],
         points_per_subject=per,
-        why=_sentence(each, component.name, per),
+        why=" ".join(filter(None, (_sentence(each, component.name, per), _PAST.get(component.id)))),
+        only_if_data_wrong=component.id in _PAST,
+        caveat=_PAST.get(component.id),
         first=codes,
     )
 

@@ -316,6 +316,9 @@ async def test_points_to_win_with_the_dossiers_to_begin_with(http: httpx.AsyncCl
     answer = await http.get("/v1/opportunities", params=params)
     assert answer.status_code == 200, answer.text
     items = answer.json()["items"]
+    assert answer.json()["note"].startswith("Kỳ 2026-08 đã kết thúc")
+    running = (await http.get("/v1/opportunities", params={"unit": unit})).json()
+    assert (running["note"], running["period"]["running"]) == (None, True)
     assert bool(items) is (unit != "H31.139")
     each = [Decimal(item["points_per_subject"]) for item in items]
     assert each == sorted(each, reverse=True)
@@ -333,6 +336,9 @@ async def test_points_to_win_with_the_dossiers_to_begin_with(http: httpx.AsyncCl
         )
         behind = {one["code"] for one in shortfall.json()["items"]}
         assert item["first"]
+        past = item["component"] in ("1.1", "1.2", "2.1", "5.2", "5.3", "5.4")
+        assert (item["only_if_data_wrong"], bool(item["caveat"])) == (past, past)
+        assert not past or item["caveat"].startswith("Chỉ khi số liệu ghi sai")
         if item["subject"] == "dossier":
             assert set(item["first"]) <= behind
             assert len(item["first"]) == item["subjects"]
